@@ -1,0 +1,113 @@
+/**
+ * What the PF driver needs of the device: its GuCs, its GGTT, its VRAM and the VF flag registers.
+ *
+ * The emulated GPU (src/gpu) implements these; tests implement them to cause faults.
+ */
+
+/** A GuC firmware version. */
+export interface GucVersion {
+  readonly major: number;
+  readonly minor: number;
+  readonly patch: number;
+}
+
+/** Memory that firmware reaches at a GGTT address; for H2G messages with indirect data. */
+export interface GucBuffer {
+  /** GGTT address, bytes. */
+  readonly ggttAddress: number;
+  readonly bytes: Uint8Array;
+  /** Gives the memory back. Idempotent. */
+  release(): void;
+}
+
+/** One GuC as its host driver talks to it. */
+export interface GucPort {
+  readonly version: GucVersion;
+  /**
+   * Sends an H2G REQUEST and waits for the answer (`xe_guc_ct_send_block`).
+   *
+   * @param message dwords, HXG header first
+   * @returns DATA0 of the success response (28 bits)
+   * @throws {Fault} EIO when firmware refuses, EBUSY when it asks to try again, ETIME without an
+   * answer in 1 s, ECANCELED while the CT is disabled
+   */
+  send(message: readonly number[]): number;
+  /** Installs the receiver of G2H events (dwords, HXG header first); one at a time. */
+  onEvent(handler: (message: readonly number[]) => void): void;
+  /**
+   * Reserves memory for indirect data.
+   * @param size bytes, more than 0, at most 8 MiB
+   * @throws {Fault} ENOBUFS for any other size or when none is left
+   */
+  buffer(size: number): GucBuffer;
+}
+
+/** One GT. */
+export interface GtPort {
+  readonly id: number;
+  readonly tileId: number;
+  readonly type: 'main' | 'media';
+  readonly guc: GucPort;
+  /** VF_SW_FLAG(n) or MED_VF_SW_FLAG(n) of a VF, through the VF view of the PF's BAR. */
+  readVfFlag(vfid: number, n: number): number;
+  writeVfFlag(vfid: number, n: number, value: number): void;
+}
+
+/** The GGTT of a tile, by global GGTT address in bytes (4 KiB a PTE). */
+export interface GgttPort {
+  /** First address that may be given to VFs, and one past the last. */
+  readonly start: number;
+  readonly end: number;
+  /** Gives `[start, start+size)` to a VF: its PTEs are cleared and carry its VFID. */
+  assign(vfid: number, start: number, size: number): void;
+  /** Takes a VF's region back. */
+  release(vfid: number): void;
+  /** Clears the PTEs of a VF's region; the VFID stays (`xe_ggtt_assign` after FLR). */
+  clear(vfid: number): void;
+  /** Reads PTEs from `start` as hardware holds them, VFID field included; two dwords a PTE. */
+  readPtes(start: number, into: Uint32Array): void;
+  /** Writes PTEs, VFID field included, and invalidates the GGTT TLB. */
+  writePtes(start: number, from: Uint32Array): void;
+}
+
+/** The VRAM object of a VF on one tile. */
+export interface VramObject {
+  /** Bytes, a multiple of 2 MiB. */
+  readonly size: number;
+  /** The bytes themselves; `length` at most 512 MiB. */
+  view(offset: number, length: number): Uint8Array;
+  /** Makes all of it zero. */
+  clear(): void;
+}
+
+/** The VRAM of a tile. */
+export interface VramPort {
+  /** Usable bytes in all. */
+  readonly usable: number;
+  /** Makes the VRAM object of a VF. @throws {Fault} ENOSPC */
+  assign(vfid: number, size: number): VramObject;
+  /** Frees it. */
+  release(vfid: number): void;
+}
+
+/** One tile: a GGTT, VRAM on discrete parts, and one or two GTs. */
+export interface TilePort {
+  readonly id: number;
+  readonly ggtt: GgttPort;
+  readonly vram: VramPort | undefined;
+  readonly gts: readonly GtPort[];
+}
+
+/** The PF device. */
+export interface PfDevicePort {
+  /** PCI device id of the PF (and of its VFs). */
+  readonly deviceId: number;
+  /** PCI revision. */
+  readonly revisionId: number;
+  /** Graphics IP version times 100, such as 3000 for 30.00. */
+  readonly graphicsVerx100: number;
+  readonly hasMemirq: boolean;
+  /** VFs that the device can have (SR-IOV TotalVFs). */
+  readonly totalVfs: number;
+  readonly tiles: readonly TilePort[];
+}
