@@ -1,0 +1,33 @@
+import { defineConfig } from 'vitest/config';
+
+/** What takes minutes, needs QEMU or measures: run by .ci/run and `npm test -- --slow`. */
+const SLOW = ['test/e2e/slow/**/*.test.ts', 'test/e2e/qemu*.test.ts', 'test/guest/**/*.test.ts'];
+
+export default defineConfig({
+  test: {
+    // Processes, not threads: tests count descriptors and mappings, and send signals.
+    pool: 'forks',
+    reporters: ['default', './test/support/summary-reporter.ts'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'fast',
+          include: ['test/**/*.test.ts'],
+          exclude: SLOW,
+          testTimeout: 30_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'slow',
+          include: SLOW,
+          testTimeout: 300_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
