@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { SummaryReporter } from './test/support/summary-reporter.ts';
 
 /** What takes minutes, needs QEMU or measures: run by .ci/run and `npm test -- --slow`. */
 const SLOW = ['test/e2e/slow/**/*.test.ts', 'test/e2e/qemu*.test.ts', 'test/guest/**/*.test.ts'];
@@ -7,7 +8,7 @@ export default defineConfig({
   test: {
     // Processes, not threads: tests count descriptors and mappings, and send signals.
     pool: 'forks',
-    reporters: ['default', './test/support/summary-reporter.ts'],
+    reporters: ['default', new SummaryReporter()],
     projects: [
       {
         extends: true,

@@ -41,7 +41,7 @@ export function fail(what, cause, hint) {
 export async function ensureReady() {
   checkNode();
   if (isInstalled() && isBuilt()) return;
-  await withLock('installing and building', () => {
+  await withLock(fs.realpathSync(ROOT), 'installing and building', () => {
     // Asked again inside the lock: the run that held it may have done the work.
     if (!isInstalled()) install();
     if (!isBuilt()) build();
@@ -51,7 +51,7 @@ export async function ensureReady() {
 /** Installs what is missing, then builds whether or not dist/ is stale. */
 export async function ensureInstalledAndBuild() {
   checkNode();
-  await withLock('installing and building', () => {
+  await withLock(fs.realpathSync(ROOT), 'installing and building', () => {
     if (!isInstalled()) install();
     build();
   });
@@ -73,7 +73,11 @@ function checkNode() {
     );
   }
   if (process.platform !== 'linux') {
-    fail('cannot run xe-vfio', `this is ${process.platform}; VFIO is Linux only`, 'run it on Linux');
+    fail(
+      'cannot run xe-vfio',
+      `this is ${process.platform}; VFIO is Linux only`,
+      'run it on Linux',
+    );
   }
 }
 
@@ -102,8 +106,20 @@ function install() {
   say(`xe-vfio: node_modules is ${reason}: installing with npm ci (registry needed, once)`);
   const started = Date.now();
   // stdout is sent to stderr: `npm start -- --json` must print JSON and nothing else.
-  const args = ['ci', '--include=dev', '--prefer-offline', '--no-audit', '--no-fund', ...npmCacheArgs()];
-  run('npm ci', ...npmCommand(), args);
+  const args = [
+    'ci',
+    '--include=dev',
+    '--prefer-offline',
+    '--no-audit',
+    '--no-fund',
+    ...npmCacheArgs(),
+  ];
+  try {
+    run('npm ci', ...npmCommand(), args);
+  } catch (error) {
+    // npm reports a registry that it cannot reach as a lockfile that misses packages.
+    throw new Error(`${error.message}; can npm reach its registry? (npm ping)`);
+  }
   say(`xe-vfio: installed in ${seconds(started)}`);
 }
 
@@ -196,7 +212,10 @@ function walk(directory, prefix) {
 
 /** Runs a program with its stdout on our stderr. */
 function run(name, command, prefixArgs, args) {
-  const result = spawnSync(command, [...prefixArgs, ...args], { cwd: ROOT, stdio: ['ignore', 2, 2] });
+  const result = spawnSync(command, [...prefixArgs, ...args], {
+    cwd: ROOT,
+    stdio: ['ignore', 2, 2],
+  });
   if (result.error !== undefined) throw new Error(`${name}: ${result.error.message}`);
   if (result.status !== 0) {
     throw new Error(`${name} ended with ${result.signal ?? `exit code ${result.status}`}`);
@@ -204,11 +223,15 @@ function run(name, command, prefixArgs, args) {
 }
 
 /**
- * Runs `work` while no other run for this checkout and user does. The lock is a socket in Linux's
- * abstract namespace: the kernel drops it with its process, so it can never be left behind.
+ * Runs `work` while no other process of this user does so for the same directory. The lock is a
+ * socket in Linux's abstract namespace: the kernel drops it with its process, so that none is ever
+ * left behind.
+ * @param {string} directory what is locked; need not exist
+ * @param {string} purpose what the holder does, for the one who waits: `building dist/`
+ * @param {() => unknown} work
  */
-async function withLock(purpose, work) {
-  const id = createHash('sha256').update(`${fs.realpathSync(ROOT)}\0${process.getuid?.()}`);
+export async function withLock(directory, purpose, work) {
+  const id = createHash('sha256').update(`${path.resolve(directory)}\0${process.getuid?.()}`);
   const name = `\0xe-vfio-lock-${id.digest('hex').slice(0, 32)}`;
   const deadline = Date.now() + LOCK_WAIT_MS;
   let told = false;
@@ -219,8 +242,8 @@ async function withLock(purpose, work) {
       await once(server, 'listening');
     } catch (error) {
       if (error.code !== 'EADDRINUSE') throw error;
-      if (Date.now() > deadline) throw new Error(`another run is still ${purpose} this checkout`);
-      if (!told) say(`xe-vfio: another run is ${purpose} this checkout: waiting for it`);
+      if (Date.now() > deadline) throw new Error(`another run is still ${purpose}`);
+      if (!told) say(`xe-vfio: another run is ${purpose}: waiting for it`);
       told = true;
       await sleep(200);
       continue;

@@ -6,6 +6,7 @@
 export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
   EIO: 5,
   ENXIO: 6,
@@ -53,6 +54,7 @@ export const ERRNO = {
   ETIMEDOUT: 110,
   ECONNREFUSED: 111,
   EALREADY: 114,
+  ESTALE: 116,
   EUCLEAN: 117,
   EREMOTEIO: 121,
   EDQUOT: 122,

@@ -59,6 +59,41 @@ export class DeviceFault extends Fault {
   }
 }
 
+/** Who a step of a migration was addressed to; `tool` when neither end is to blame. */
+export type MigrationRole = 'source' | 'target' | 'tool';
+
+/** What became of one end of a migration that failed. */
+export type MigrationEndState =
+  | 'untouched'
+  | 'running'
+  | 'stopped'
+  | 'reset'
+  | 'gone'
+  | 'unknown';
+
+/** Where a migration failed, and how its ends were left. */
+export interface MigrationPlace {
+  /** The phase that failed, such as `copy`. */
+  readonly phase: string;
+  readonly role: MigrationRole;
+  readonly ends: { readonly source: MigrationEndState; readonly target: MigrationEndState };
+}
+
+/** A migration that failed and was rolled back; the reason is the same for both ends. */
+export class MigrationFault extends Fault {
+  readonly phase: string;
+  readonly role: MigrationRole;
+  readonly ends: MigrationPlace['ends'];
+
+  constructor(code: ErrnoName, reason: string, place: MigrationPlace, options: FaultOptions = {}) {
+    super(code, reason, options);
+    this.name = 'MigrationFault';
+    this.phase = place.phase;
+    this.role = place.role;
+    this.ends = place.ends;
+  }
+}
+
 /** `error` as a Fault: itself, or an `EIO` Fault that keeps it as the cause. */
 export function toFault(error: unknown): Fault {
   if (error instanceof Fault) return error;

@@ -51,6 +51,12 @@ export interface GtPort {
   /** VF_SW_FLAG(n) or MED_VF_SW_FLAG(n) of a VF, through the VF view of the PF's BAR. */
   readVfFlag(vfid: number, n: number): number;
   writeVfFlag(vfid: number, n: number, value: number): void;
+  /**
+   * Reads a register of the PF's view, for the runtime registers that VFs ask the PF for.
+   * @param offset bytes in BAR0, the media GT's already moved by 0x380000; without this method every
+   * runtime register reads 0
+   */
+  readRegister?(offset: number): number;
 }
 
 /** The GGTT of a tile, by global GGTT address in bytes (4 KiB a PTE). */

@@ -48,10 +48,23 @@ export interface PciFunction {
   /** Raises a vector as if the device had, for VFIO_IRQ_SET_ACTION_TRIGGER loop-back. */
   raiseIrq(index: number, vector: number): void;
 
+  /**
+   * Connects a listener to the level of the INTx line (true when asserted), or nothing with null;
+   * absent on a function without INTx, which every VF is. A line that is asserted already is told
+   * at once.
+   */
+  connectIntx?(listener: ((asserted: boolean) => void) | null): void;
+
   /** Tells the function that it may reach a range of guest memory. */
   dmaMap(mapping: DmaMapping): void;
   /** Tells it that the range is gone; it keeps no reference past this call. */
   dmaUnmap(mapping: DmaMapping): void;
+
+  /**
+   * Is told of every write of the function to guest memory while it is set; absent on a function
+   * that cannot tell.
+   */
+  onDmaWrite?: ((iova: number, size: number) => void) | undefined;
 
   /** Function-level reset; resolves when the function answers again. @throws {Fault} EIO */
   functionLevelReset(): Promise<void>;

@@ -181,6 +181,8 @@ export interface VfioDevice {
   /** Opts in to version 2 of the pre-copy info. @throws {Fault} EINVAL without pre-copy */
   enablePrecopyInfoV2(): void;
 
+  /** True when the device can log its writes; without it the three below are ENOTTY. */
+  readonly dmaLogging?: boolean;
   /** Starts to log the pages the device writes. @throws {Fault} ENOTTY when it cannot log */
   dmaLoggingStart(pageSize: number, ranges: readonly DmaLogRange[]): void;
   /** @throws {Fault} ENOTTY when it cannot log */

@@ -52,7 +52,7 @@ const DESCRIPTOR_MAX_SIZE = 2 ** 20;
 
 /** Checks the packets of one stream in the order they come. */
 export class StreamRules {
-  readonly #target: StreamTarget;
+  #target: StreamTarget;
   #offset = 0;
   #packet = -1;
   #nextHeader = 0;
@@ -75,6 +75,11 @@ export class StreamRules {
   /** Packets taken so far. */
   get packets(): number {
     return this.#packet + 1;
+  }
+
+  /** Judges what follows by another target: one that a descriptor made known. */
+  retarget(target: StreamTarget): void {
+    this.#target = target;
   }
 
   /**
@@ -124,10 +129,16 @@ export class StreamRules {
   /**
    * Judges the end of the data.
    * @param length bytes that came in all
-   * @throws {StreamFault} ETIMEDOUT when no trailer came (what Linux answers after 20 s)
+   * @throws {StreamFault} ETIMEDOUT when no trailer came (what Linux answers after 20 s), EINVAL when
+   * a part of a header came after it
    */
   end(length: number): void {
-    if (this.#ended) return;
+    if (this.#ended && length <= this.#nextHeader) return;
+    if (this.#ended) {
+      this.#offset = this.#nextHeader;
+      this.#packet++;
+      this.#refuse('EINVAL', 'the stream goes on after its trailer');
+    }
     const cut = length !== this.#nextHeader;
     if (length > this.#nextHeader || this.#packet < 0 || !cut) {
       // Whole packets, or a header that is cut: the missing piece begins where the next header is.

@@ -43,9 +43,8 @@ function describeSkipped(testCase: TestCase): string {
   const note = result.state === 'skipped' ? result.note : undefined;
   const why =
     note ??
-    (result.state === 'pending' ? 'the run ended before it' : `no reason given (${testCase.options.mode})`);
+    (result.state === 'pending'
+      ? 'the run ended before it'
+      : `no reason given (${testCase.options.mode})`);
   return `  ${testCase.module.relativeModuleId} > ${testCase.fullName}: ${why}`;
 }
-
-// vitest loads a custom reporter by its file's default export.
-export { SummaryReporter as default };

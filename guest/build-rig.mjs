@@ -1,0 +1,243 @@
+// Builds the guest rig, once: a Debian trixie root with QEMU 11 or newer from trixie-backports, and
+// the newest stock kernel of trixie-backports, unpacked.
+//
+// `node guest/build-rig.mjs [--force]`. Needs root, apt and mmdebstrap, on amd64. Exit codes as
+// xe-vfio's: 0 ready, 1 failed, 2 usage, 4 not root, 5 something it needs is missing.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { say, withLock } from '../scripts/ensure.mjs';
+import { findRig, RECIPE, rigDirectory } from './rig.mjs';
+
+const SUITE = 'trixie';
+const BACKPORTS = 'trixie-backports';
+const PACKAGES = ['qemu-system-x86', 'busybox-static', 'kmod'];
+const KERNEL = 'linux-image-amd64';
+/** The first QEMU with the device `vfio-user-pci`. */
+const MINIMUM_QEMU_MAJOR = 11;
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+const EXIT_PERMISSION = 4;
+const EXIT_PRECONDITION = 5;
+
+/** An apt target of a suite of Debian itself, as against its security archive and third parties. */
+const DEBIAN_SUITE =
+  /^((old)*stable|testing|unstable|sid|bullseye|bookworm|trixie|forky|duke)(-updates|-backports)?$/;
+
+/**
+ * Fetches the packages that hold the newest kernel's image and modules. apt is asked which they are
+ * (it splits them anew every few releases), and what else an installation would pull in is left.
+ */
+const FETCH_KERNEL = [
+  'export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"',
+  `apt-get --simulate install ${KERNEL} | ` +
+    "sed -nE 's/^Inst (linux-(image|binary|modules|base)-[0-9][^ ]*) \\(([^ ]+) .*/\\1=\\3/p' > list",
+  'test -s list',
+  'xargs apt-get --quiet download < list',
+].join(' && ');
+
+class RigError extends Error {
+  constructor(message, exitCode, hint) {
+    super(message);
+    this.exitCode = exitCode;
+    this.hint = hint;
+  }
+}
+
+async function main(args) {
+  const unknown = args.find((arg) => arg !== '--force');
+  if (unknown !== undefined) {
+    throw new RigError(
+      `unknown argument ${unknown}`,
+      EXIT_USAGE,
+      'node guest/build-rig.mjs [--force]',
+    );
+  }
+  const directory = rigDirectory();
+  const force = args.includes('--force');
+  if (!force && report(directory)) return;
+  checkMachine();
+  await withLock(directory, 'building the guest rig', () => {
+    // Asked again inside the lock: the run that held it may have built it.
+    if (!force && report(directory)) return;
+    build(directory);
+    if (!report(directory)) throw new RigError(findRig(directory).reason, EXIT_FAILED);
+  });
+}
+
+/** Prints what the rig holds; false when there is none. */
+function report(directory) {
+  const { rig } = findRig(directory);
+  if (rig === undefined) return false;
+  say(`guest rig: ready in ${directory}`);
+  say(`guest rig: QEMU ${rig.qemuVersion}, Linux ${rig.kernelRelease} (${rig.kernelVersion})`);
+  return true;
+}
+
+function checkMachine() {
+  const missing = ['apt-get', 'dpkg-deb', 'mmdebstrap'].filter((tool) => !isOnPath(tool));
+  if (process.arch !== 'x64') {
+    throw new RigError(`the rig is amd64 and this machine is ${process.arch}`, EXIT_PRECONDITION);
+  }
+  if (process.getuid() !== 0) {
+    throw new RigError(
+      'EPERM only root can build a Debian root',
+      EXIT_PERMISSION,
+      'run it as root',
+    );
+  }
+  if (missing.length > 0) {
+    const hint = missing.includes('apt-get')
+      ? 'use a Debian machine or container'
+      : `apt-get install ${missing.join(' ')}`;
+    throw new RigError(`ENOENT ${missing.join(', ')} not found`, EXIT_PRECONDITION, hint);
+  }
+}
+
+function build(directory) {
+  const started = Date.now();
+  const staging = `${directory}.building`;
+  // Left by a run that was killed; the lock says that nobody works in it.
+  fs.rmSync(staging, { recursive: true, force: true });
+  fs.mkdirSync(path.join(staging, 'debs'), { recursive: true });
+  // mmdebstrap and the user of a rig that root built must be able to pass through.
+  fs.chmodSync(staging, 0o755);
+
+  const mirror = debianMirror();
+  say(`guest rig: step 1 of 3: Debian ${SUITE} with ${PACKAGES.join(', ')} from ${mirror}`);
+  makeRoot(staging, mirror);
+  say('guest rig: step 2 of 3: unpacking the kernel');
+  const kernel = unpackKernel(staging);
+  say('guest rig: step 3 of 3: checking QEMU');
+  const stamp = { recipe: RECIPE, qemuVersion: qemuVersion(staging), ...kernel };
+  fs.writeFileSync(path.join(staging, 'stamp.json'), `${JSON.stringify(stamp, null, 2)}\n`);
+
+  fs.rmSync(directory, { recursive: true, force: true });
+  fs.renameSync(staging, directory);
+  say(`guest rig: built in ${Math.round((Date.now() - started) / 1000)} s`);
+}
+
+/** mmdebstrap makes root/; a hook of it fetches the kernel's packages into debs/. */
+function makeRoot(staging, mirror) {
+  const aptOptions = [`APT::Default-Release "${BACKPORTS}"`, ...aptNetworkOptions()];
+  run('mmdebstrap', [
+    '--variant=essential',
+    '--architectures=amd64',
+    ...aptOptions.map((option) => `--aptopt=${option}`),
+    `--include=${PACKAGES.join(',')}`,
+    `--customize-hook=cd ${shellQuoted(path.join(staging, 'debs'))} && ${FETCH_KERNEL}`,
+    SUITE,
+    path.join(staging, 'root'),
+    `deb ${mirror} ${SUITE} main`,
+    `deb ${mirror} ${BACKPORTS} main`,
+  ]);
+}
+
+/**
+ * The mirror that this machine's own apt uses for Debian.
+ * @throws {RigError} when it has none
+ */
+function debianMirror() {
+  const chosen = process.env.XE_VFIO_DEBIAN_MIRROR;
+  if (chosen !== undefined && chosen !== '') return chosen;
+  const targets = execFileSync(
+    'apt-get',
+    ['indextargets', '--format', '$(REPO_URI) $(RELEASE) $(COMPONENT)', 'Created-By: Packages'],
+    { encoding: 'utf8' },
+  );
+  for (const target of targets.split('\n')) {
+    const [uri, suite = '', component] = target.split(' ');
+    if (component === 'main' && DEBIAN_SUITE.test(suite)) return uri.replace(/\/$/, '');
+  }
+  throw new RigError(
+    'ENOENT apt of this machine has no source of Debian itself',
+    EXIT_PRECONDITION,
+    'name a mirror: XE_VFIO_DEBIAN_MIRROR=URL node guest/build-rig.mjs',
+  );
+}
+
+/** How this machine's apt reaches the network; mmdebstrap starts apt with a configuration of its own. */
+function aptNetworkOptions() {
+  const dump = execFileSync('apt-config', ['dump', 'Acquire'], { encoding: 'utf8' });
+  return dump
+    .split('\n')
+    .filter((line) =>
+      /^Acquire::\S*(Proxy|CAInfo|CAPath|Verify-Peer|Verify-Host)\S* "[^"]+";$/i.test(line),
+    )
+    .map((line) => line.replace(/;$/, ''));
+}
+
+/** Unpacks debs/ into kernel/ and says where the image and the modules are, relative to the rig. */
+function unpackKernel(staging) {
+  const debs = path.join(staging, 'debs');
+  const kernel = path.join(staging, 'kernel');
+  for (const deb of fs.readdirSync(debs).filter((name) => name.endsWith('.deb'))) {
+    run('dpkg-deb', ['--extract', path.join(debs, deb), kernel]);
+  }
+  const [, kernelVersion] = fs
+    .readFileSync(path.join(debs, 'list'), 'utf8')
+    .split('\n')[0]
+    .split('=');
+  fs.rmSync(debs, { recursive: true });
+
+  const modulesHome = ['kernel/usr/lib/modules', 'kernel/lib/modules'].find((candidate) =>
+    fs.existsSync(path.join(staging, candidate)),
+  );
+  const kernelRelease = modulesHome && fs.readdirSync(path.join(staging, modulesHome))[0];
+  if (kernelRelease === undefined) throw new RigError(`${KERNEL} holds no modules`, EXIT_FAILED);
+  const modules = `${modulesHome}/${kernelRelease}`;
+  const vmlinuz = [`kernel/boot/vmlinuz-${kernelRelease}`, `${modules}/vmlinuz`].find((candidate) =>
+    fs.existsSync(path.join(staging, candidate)),
+  );
+  if (vmlinuz === undefined) throw new RigError(`${KERNEL} holds no vmlinuz`, EXIT_FAILED);
+  return { kernelRelease, kernelVersion, vmlinuz, modules };
+}
+
+/**
+ * The version of the QEMU that was installed.
+ * @throws {RigError} when it is too old to have the device `vfio-user-pci`
+ */
+function qemuVersion(staging) {
+  const shown = execFileSync(
+    'dpkg-query',
+    [`--admindir=${staging}/root/var/lib/dpkg`, '--show', PACKAGES[0]],
+    { encoding: 'utf8' },
+  );
+  const version = shown.trim().split('\t')[1] ?? '';
+  const major = Number.parseInt(version.replace(/^\d+:/, ''), 10);
+  if (!(major >= MINIMUM_QEMU_MAJOR)) {
+    throw new RigError(
+      `${BACKPORTS} of this mirror has QEMU ${version}, older than ${MINIMUM_QEMU_MAJOR}`,
+      EXIT_PRECONDITION,
+      'name a mirror that is up to date: XE_VFIO_DEBIAN_MIRROR=URL',
+    );
+  }
+  return version;
+}
+
+/** Runs a program with its output on stderr. */
+function run(command, args) {
+  const { error, status, signal } = spawnSync(command, args, { stdio: ['ignore', 2, 2] });
+  if (error !== undefined) throw error;
+  if (status !== 0)
+    throw new RigError(`${command} ended with ${signal ?? `exit code ${status}`}`, EXIT_FAILED);
+}
+
+function shellQuoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function isOnPath(tool) {
+  return (process.env.PATH ?? '')
+    .split(path.delimiter)
+    .some((directory) => fs.existsSync(path.join(directory, tool)));
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  const hint = error.hint ?? 'see the output above, then: node guest/build-rig.mjs';
+  say(`error: the guest rig was not built\ncause: ${error.message}\nhint: ${hint}`);
+  process.exitCode = error.exitCode ?? EXIT_FAILED;
+}

@@ -1,0 +1,51 @@
+/** Every command there is; each file is loaded only when its command runs. */
+import type { CommandEntry } from './command.ts';
+
+/** The commands in the order that `--help` shows. */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'demo',
+    summary: 'migrate an emulated VF under load, and prove that nothing was lost',
+    load: () => import('./commands/demo.ts'),
+  },
+  {
+    name: 'serve',
+    summary: 'offer a VF on a vfio-user socket',
+    load: () => import('./commands/serve.ts'),
+  },
+  {
+    name: 'migrate',
+    summary: 'move the state of a VF to another one',
+    load: () => import('./commands/migrate.ts'),
+  },
+  {
+    name: 'save',
+    summary: 'save the state of a VF to a file',
+    load: () => import('./commands/save.ts'),
+  },
+  {
+    name: 'restore',
+    summary: 'restore a file to a VF',
+    load: () => import('./commands/restore.ts'),
+  },
+  {
+    name: 'check',
+    summary: 'say whether a VF or file would fit into another VF, and why not',
+    load: () => import('./commands/check.ts'),
+  },
+  {
+    name: 'inspect',
+    summary: 'show the packets of a stream or checkpoint',
+    load: () => import('./commands/inspect.ts'),
+  },
+  {
+    name: 'verify',
+    summary: 'check a stream or checkpoint, whole or for a target',
+    load: () => import('./commands/verify.ts'),
+  },
+  {
+    name: 'diff',
+    summary: 'name what differs between two streams or checkpoints',
+    load: () => import('./commands/diff.ts'),
+  },
+];

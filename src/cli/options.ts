@@ -1,0 +1,45 @@
+/** Parsers of option values that several commands share; what they refuse is a usage error. */
+import { InvalidArgumentError } from 'commander';
+import { Fault } from '../base/fault.ts';
+import { parseSize } from '../base/size.ts';
+
+/** A size such as `512M`, in bytes. */
+export function sizeOption(text: string): number {
+  try {
+    return parseSize(text);
+  } catch (error) {
+    if (error instanceof Fault) throw new InvalidArgumentError(`${error.message}: ${error.hint}.`);
+    throw error;
+  }
+}
+
+/** Sizes parted by commas, in bytes. */
+export function sizeListOption(text: string): number[] {
+  return text.split(',').map(sizeOption);
+}
+
+/**
+ * A parser of whole numbers, decimal or 0x hexadecimal, in a range.
+ * @param least the smallest number allowed
+ * @param most the greatest number allowed
+ */
+export function integerOption(
+  least: number,
+  most: number = Number.MAX_SAFE_INTEGER,
+): (text: string) => number {
+  return (text) => {
+    const value = /^(\d+|0x[0-9a-f]+)$/i.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} up` : `${least} to ${most}`;
+    throw new InvalidArgumentError(`"${text}" is not a whole number ${range}.`);
+  };
+}
+
+/** The device id of a PCI id of Intel's, such as `8086:e20b`. */
+export function deviceOption(text: string): number {
+  const [, vendor, device] = /^([0-9a-f]{4}):([0-9a-f]{4})$/i.exec(text) ?? [];
+  if (vendor === undefined || device === undefined)
+    throw new InvalidArgumentError(`"${text}" is not VVVV:DDDD, such as 8086:e20b.`);
+  if (vendor !== '8086') throw new InvalidArgumentError('Xe devices are of vendor 8086.');
+  return Number.parseInt(device, 16);
+}

@@ -1,0 +1,68 @@
+/**
+ * Memory of the emulated device: a memfd that exists only once somebody touches it, so that idle
+ * VFs cost no descriptor and no mapping.
+ */
+import { SEAL } from '../sys/descriptor.ts';
+import type { Mapping } from '../sys/mapping.ts';
+import { Memfd } from '../sys/memfd.ts';
+
+/** A range of zeroed memory, made when first used. */
+export class DeviceMemory {
+  /** Bytes. */
+  readonly size: number;
+  readonly #name: string;
+  #memfd: Memfd | undefined;
+  #mapping: Mapping | undefined;
+  #closed = false;
+
+  /** @param name shown in /proc/PID/maps; @param size bytes, page aligned */
+  constructor(name: string, size: number) {
+    this.#name = name;
+    this.size = size;
+  }
+
+  /** True once the memory exists; until then all of it reads as zero. */
+  get exists(): boolean {
+    return this.#memfd !== undefined;
+  }
+
+  /** The descriptor to map it by, borrowed; makes the memory. @throws {Fault} EMFILE, ENOMEM */
+  get fd(): number {
+    return this.#open().fd;
+  }
+
+  /**
+   * The bytes of `[offset, offset+length)`, at most 1 GiB; makes the memory. The view reads as
+   * zero once the memory is closed.
+   * @throws {RangeError} outside the memory
+   * @throws {Fault} EMFILE, ENOMEM
+   */
+  view(offset: number, length: number): Uint8Array {
+    this.#mapping ??= this.#open().map(0, this.size);
+    return this.#mapping.view(offset, length);
+  }
+
+  /** Makes all of it zero and gives the pages back. */
+  clear(): void {
+    this.#memfd?.punchHole(0, this.size);
+  }
+
+  /** Lets go of it. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#mapping?.close();
+    this.#mapping = undefined;
+    this.#memfd?.close();
+    this.#memfd = undefined;
+  }
+
+  #open(): Memfd {
+    if (this.#closed) throw new TypeError(`${this.#name} is closed`);
+    if (this.#memfd === undefined) {
+      this.#memfd = Memfd.create(this.#name, this.size);
+      // Whoever maps it may not pull it from under the others.
+      this.#memfd.seal(SEAL.SHRINK | SEAL.GROW);
+    }
+    return this.#memfd;
+  }
+}

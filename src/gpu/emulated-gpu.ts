@@ -1,0 +1,175 @@
+/** An emulated Intel GPU: one PF with up to 63 VFs, without engines. */
+import { Fault } from '../base/fault.ts';
+import type { GtPort, GucVersion, PfDevicePort, TilePort } from '../pf/ports.ts';
+import type { PciFunction } from '../vfio-pci/pci-function.ts';
+import { VF_ABI_MIGRATION, type VfAbiVersion } from '../xe/guc/vf-actions.ts';
+import {
+  EMULATED_TOTAL_VFS,
+  EMULATED_VRAM_RESERVED,
+  type Platform,
+  type PlatformGt,
+  type PlatformName,
+  platformByName,
+  vramSizeOfDevice,
+} from '../xe/platforms.ts';
+import { type VfDigests, vfDigests } from './digests.ts';
+import { GpuFaults } from './faults.ts';
+import { readFuseRegister } from './fuse-registers.ts';
+import { Ggtt } from './ggtt.ts';
+import { Guc } from './guc/guc.ts';
+import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
+import { VfFunction } from './vf-function.ts';
+import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
+
+/** Firmware that an emulated GuC claims to be: 70.54 or newer can migrate VFs. */
+export const DEFAULT_GUC_VERSION: GucVersion = { major: 70, minor: 58, patch: 0 };
+
+/** What an emulated GPU is to be. */
+export interface EmulatedGpuOptions {
+  readonly platform: PlatformName;
+  /** One of the platform's device ids; its default unless given. */
+  readonly deviceId?: number | undefined;
+  readonly revisionId?: number | undefined;
+  /** 1 to 63; 63 unless given. */
+  readonly totalVfs?: number | undefined;
+  /** 70.58.0 unless given; below 70.54 the PF cannot migrate VFs. */
+  readonly gucVersion?: GucVersion | undefined;
+  /** Version of the interface between GuC and VFs; 1.27.0 unless given. */
+  readonly vfAbiVersion?: VfAbiVersion | undefined;
+  /** Bytes of VRAM of a discrete device that may be given away; what its id has unless given. */
+  readonly vramSize?: number | undefined;
+  /** Runs a task soon, never before its caller returned; `queueMicrotask` unless given. */
+  readonly schedule?: ((task: () => void) => void) | undefined;
+}
+
+/** An emulated GPU. Its VFs come to life when the PF's driver provisions them. */
+export class EmulatedGpu {
+  readonly platform: Platform;
+  /** The PF, for its driver. */
+  readonly device: PfDevicePort;
+  /** Faults for tests. */
+  readonly faults = new GpuFaults();
+  readonly #ggtt: Ggtt;
+  readonly #vram: Vram | undefined;
+  readonly #gucs: readonly Guc[];
+  readonly #functions = new Map<number, VfFunction>();
+
+  /** @throws {Fault} EINVAL for an unknown platform, device id or an impossible number of VFs */
+  constructor(options: EmulatedGpuOptions) {
+    this.platform = platformByName(options.platform);
+    const { platform } = this;
+    const deviceId = options.deviceId ?? platform.defaultDeviceId;
+    if (!platform.deviceIds.includes(deviceId))
+      throw new Fault('EINVAL', `0x${deviceId.toString(16)} is no ${platform.title} device`);
+    const totalVfs = options.totalVfs ?? EMULATED_TOTAL_VFS;
+    if (!Number.isSafeInteger(totalVfs) || totalVfs < 1 || totalVfs > EMULATED_TOTAL_VFS)
+      throw new Fault('EINVAL', `${totalVfs} VFs are not 1 to ${EMULATED_TOTAL_VFS}`);
+    this.#ggtt = new Ggtt(platform.wopcmSize);
+    this.#vram = platform.discrete ? new Vram(usableVram(platform, deviceId, options)) : undefined;
+    this.#gucs = platform.gts.map((gt) => this.#makeGuc(gt, totalVfs, options));
+    this.device = {
+      deviceId,
+      revisionId: options.revisionId ?? platform.defaultRevisionId,
+      graphicsVerx100: (platform.gts[0] as PlatformGt).verx100,
+      hasMemirq: platform.hasMemirq,
+      totalVfs,
+      tiles: [this.#tile()],
+    };
+  }
+
+  /**
+   * A VF as a PCI function, the same object each time.
+   * @throws {Fault} ENODEV when `vfid` is not 1 to the number of VFs that the device can have
+   */
+  vf(vfid: number): PciFunction {
+    return this.#function(vfid);
+  }
+
+  /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
+  digests(vfid: number): VfDigests {
+    this.#check(vfid);
+    return vfDigests(vfid, {
+      ggtt: this.#ggtt.window(vfid),
+      vram: this.#vram?.object(vfid),
+      gucs: this.#gucs,
+    });
+  }
+
+  /** Lets go of all memory. Idempotent. */
+  close(): void {
+    for (const vf of this.#functions.values()) vf.close();
+    this.#functions.clear();
+    this.#ggtt.close();
+    this.#vram?.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #makeGuc(gt: PlatformGt, totalVfs: number, options: EmulatedGpuOptions): Guc {
+    return new Guc(
+      {
+        gt,
+        discrete: this.platform.discrete,
+        version: options.gucVersion ?? DEFAULT_GUC_VERSION,
+        abi: options.vfAbiVersion ?? VF_ABI_MIGRATION,
+      },
+      {
+        totalVfs,
+        bufferBase: this.#ggtt.end + gt.id * GUC_BUFFER_CACHE_SIZE,
+        faults: this.faults,
+        schedule: options.schedule ?? queueMicrotask,
+        host: (vfid) => this.#function(vfid),
+      },
+    );
+  }
+
+  #tile(): TilePort {
+    return { id: 0, ggtt: this.#ggtt, vram: this.#vram, gts: this.#gucs.map(gtPort) };
+  }
+
+  #check(vfid: number): void {
+    const { totalVfs } = this.device;
+    if (!Number.isSafeInteger(vfid) || vfid < 1 || vfid > totalVfs)
+      throw new Fault('ENODEV', `there is no VF ${vfid}, only 1 to ${totalVfs}`);
+  }
+
+  #function(vfid: number): VfFunction {
+    this.#check(vfid);
+    let vf = this.#functions.get(vfid);
+    if (vf === undefined) {
+      vf = new VfFunction(vfid, {
+        platform: this.platform,
+        deviceId: this.device.deviceId,
+        revisionId: this.device.revisionId,
+        ggtt: this.#ggtt,
+        vram: this.#vram,
+        mainGuc: this.#gucs[0] as Guc,
+        mediaGuc: this.#gucs[1],
+      });
+      this.#functions.set(vfid, vf);
+    }
+    return vf;
+  }
+}
+
+function usableVram(platform: Platform, deviceId: number, options: EmulatedGpuOptions): number {
+  const size = options.vramSize ?? vramSizeOfDevice(platform, deviceId) - EMULATED_VRAM_RESERVED;
+  if (!Number.isSafeInteger(size) || size <= 0 || size % LMTT_PAGE_SIZE !== 0)
+    throw new Fault('EINVAL', `${size} bytes of VRAM are not a multiple of 2 MiB`);
+  return size;
+}
+
+function gtPort(guc: Guc): GtPort {
+  const { id, tileId, type } = guc.identity.gt;
+  return {
+    id,
+    tileId,
+    type,
+    guc,
+    readVfFlag: (vfid, n) => guc.readFlag(vfid, n),
+    writeVfFlag: (vfid, n, value) => guc.writeFlag(vfid, n, value),
+    readRegister: readFuseRegister,
+  };
+}

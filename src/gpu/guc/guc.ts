@@ -1,0 +1,139 @@
+/**
+ * The emulated GuC of one GT: what the PF's driver says to it, and its VFs.
+ *
+ * Source: drivers/gpu/drm/xe/abi/guc_actions_sriov_abi.h.
+ */
+import { Fault } from '../../base/fault.ts';
+import type { GucBuffer, GucPort, GucVersion } from '../../pf/ports.ts';
+import { GUC_RESPONSE, hxgAction, hxgEvent } from '../../xe/guc/hxg.ts';
+import { GUC2PF_ACTION } from '../../xe/guc/pf-actions.ts';
+import { VF_SW_FLAG_COUNT } from '../../xe/registers.ts';
+import type { GpuFaults } from '../faults.ts';
+import { GucError } from './guc-error.ts';
+import type { GucVfHost } from './guc-vf-host.ts';
+import { PfBuffers } from './pf-buffers.ts';
+import { PF_HANDLERS } from './pf-handlers.ts';
+import { serveVf } from './vf-service.ts';
+import { type GucIdentity, VfSession } from './vf-session.ts';
+import { GucVf } from './vf-state.ts';
+
+/** What a GuC needs of the device around it. */
+export interface GucSurroundings {
+  readonly totalVfs: number;
+  /** GGTT address of the PF's buffers for this GT. */
+  readonly bufferBase: number;
+  readonly faults: GpuFaults;
+  /** Runs a task soon, never before the caller returned. */
+  readonly schedule: (task: () => void) => void;
+  /** A VF's memory and interrupt. */
+  readonly host: (vfid: number) => GucVfHost;
+}
+
+/** The GuC of one GT. */
+export class Guc implements GucPort {
+  readonly identity: GucIdentity;
+  readonly faults: GpuFaults;
+  /** Policies of UPDATE_VGT_POLICY by key. */
+  readonly policies = new Map<number, readonly number[]>();
+  readonly #around: GucSurroundings;
+  readonly #buffers: PfBuffers;
+  readonly #vfs = new Map<number, GucVf>();
+  /** VF_SW_FLAG(n) of each VF, four after the other. */
+  readonly #flags: Uint32Array;
+  #handler: ((message: readonly number[]) => void) | undefined;
+
+  constructor(identity: GucIdentity, around: GucSurroundings) {
+    this.identity = identity;
+    this.faults = around.faults;
+    this.#around = around;
+    this.#buffers = new PfBuffers(around.bufferBase);
+    this.#flags = new Uint32Array((around.totalVfs + 1) * VF_SW_FLAG_COUNT);
+  }
+
+  get version(): GucVersion {
+    return this.identity.version;
+  }
+
+  send(message: readonly number[]): number {
+    const action = hxgAction(message[0] ?? 0);
+    try {
+      const handler = PF_HANDLERS.get(action);
+      if (handler === undefined)
+        throw new GucError(GUC_RESPONSE.UNKNOWN_ACTION, `action 0x${action.toString(16)}`);
+      return handler(this, message);
+    } catch (error) {
+      if (!(error instanceof GucError)) throw error;
+      const { id } = this.identity.gt;
+      throw new Fault('EIO', `GuC of GT ${id} refused: ${error.message}`, { cause: error });
+    }
+  }
+
+  onEvent(handler: (message: readonly number[]) => void): void {
+    this.#handler = handler;
+  }
+
+  buffer(size: number): GucBuffer {
+    return this.#buffers.reserve(size);
+  }
+
+  /**
+   * The PF's memory at a GGTT address.
+   * @throws {GucError} INVALID_BUFFER_RANGE
+   */
+  pfMemory(address: number, length: number): Uint8Array {
+    const bytes = this.#buffers.at(address, length);
+    if (bytes === undefined)
+      throw new GucError(
+        GUC_RESPONSE.INVALID_BUFFER_RANGE,
+        `no buffer of ${length} bytes at 0x${address.toString(16)}`,
+      );
+    return bytes;
+  }
+
+  /** State of a VF. @throws {GucError} INVALID_VFID */
+  vf(vfid: number): GucVf {
+    if (!Number.isSafeInteger(vfid) || vfid < 1 || vfid > this.#around.totalVfs)
+      throw new GucError(GUC_RESPONSE.INVALID_VFID, `VFID ${vfid}`);
+    let vf = this.#vfs.get(vfid);
+    if (vf === undefined) {
+      vf = new GucVf(vfid);
+      this.#vfs.set(vfid, vf);
+    }
+    return vf;
+  }
+
+  /** The software flag registers of a VF, live. */
+  flags(vfid: number): Uint32Array {
+    return this.#flags.subarray(vfid * VF_SW_FLAG_COUNT, (vfid + 1) * VF_SW_FLAG_COUNT);
+  }
+
+  /** One software flag register of a VF. */
+  readFlag(vfid: number, n: number): number {
+    return this.#flags[vfid * VF_SW_FLAG_COUNT + n] as number;
+  }
+
+  /** Writes one software flag register of a VF. */
+  writeFlag(vfid: number, n: number, value: number): void {
+    this.#flags[vfid * VF_SW_FLAG_COUNT + n] = value;
+  }
+
+  /** A VF as the message handlers see it. */
+  session(vfid: number): VfSession {
+    return new VfSession(this.identity, this.vf(vfid), this.#around.host(vfid), (event) =>
+      this.notifyPf(vfid, event),
+    );
+  }
+
+  /** The VF rang: looks at its mailbox and H2G buffer. */
+  serve(vfid: number): void {
+    serveVf(this.session(vfid), this.flags(vfid));
+  }
+
+  /** Tells the PF's driver about a VF: an event of VF_NOTIFY. It comes after the caller returned. */
+  notifyPf(vfid: number, event: number): void {
+    const { id } = this.identity.gt;
+    if (this.faults.take('drop-event', id, vfid, (fault) => fault.event === event)) return;
+    const message = [hxgEvent(GUC2PF_ACTION.VF_STATE_NOTIFY.action), vfid, event];
+    this.#around.schedule(() => this.#handler?.(message));
+  }
+}

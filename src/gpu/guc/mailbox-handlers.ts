@@ -1,0 +1,168 @@
+/**
+ * What a GuC does for each mailbox action. New actions are added to the table.
+ *
+ * Source: drivers/gpu/drm/xe/abi/guc_actions_sriov_abi.h, abi/guc_actions_abi.h.
+ */
+import { TWO_32 } from '../../base/int.ts';
+import { GUC_RESPONSE, hxgData0 } from '../../xe/guc/hxg.ts';
+import { VF_CFG_KLV, VF_NOTIFY } from '../../xe/guc/pf-actions.ts';
+import {
+  GLOBAL_CFG_KLV,
+  MAILBOX_ACTION,
+  SELF_CFG_KLV,
+  VF_ABI_MIGRATION,
+} from '../../xe/guc/vf-actions.ts';
+import { startCtb } from './ctb-channel.ts';
+import { GucError } from './guc-error.ts';
+import type { VfSession } from './vf-session.ts';
+
+/** A success: DATA0 of the header, and the dwords after it. */
+export interface MailboxAnswer {
+  readonly value: number;
+  readonly data?: readonly number[];
+}
+
+/**
+ * Does one action. `message` is the four registers, read only.
+ * @throws {GucError} to answer with a failure
+ */
+export type MailboxHandler = (session: VfSession, message: Uint32Array) => MailboxAnswer;
+
+/** The handlers by action. */
+export const MAILBOX_HANDLERS: ReadonlyMap<number, MailboxHandler> = new Map([
+  [MAILBOX_ACTION.VF2GUC_VF_RESET, vfReset],
+  [MAILBOX_ACTION.VF2GUC_MATCH_VERSION, matchVersion],
+  [MAILBOX_ACTION.VF2GUC_QUERY_SINGLE_KLV, querySingleKlv],
+  [MAILBOX_ACTION.HOST2GUC_SELF_CFG, selfCfg],
+  [MAILBOX_ACTION.HOST2GUC_CONTROL_CTB, controlCtb],
+  [MAILBOX_ACTION.VF2GUC_RESFIX_START, resfixStart],
+  [MAILBOX_ACTION.VF2GUC_RESFIX_DONE, resfixDone],
+]);
+
+const DONE: MailboxAnswer = { value: 0 };
+
+function vfReset({ vf }: VfSession): MailboxAnswer {
+  vf.resetRuntime();
+  return DONE;
+}
+
+function matchVersion({ vf, guc }: VfSession, message: Uint32Array): MailboxAnswer {
+  const wanted = message[1] as number;
+  const [branch, major, minor] = [wanted >>> 24, (wanted >>> 16) & 0xff, (wanted >>> 8) & 0xff];
+  const { abi } = guc;
+  // Zero means any.
+  const fits = branch === 0 && (major === 0 || (major === abi.major && minor <= abi.minor));
+  if (!fits || (wanted & 0xff) !== 0)
+    throw new GucError(GUC_RESPONSE.UNSUPPORTED_VERSION, `interface ${branch}.${major}.${minor}`);
+  vf.runtime.handshake = abi;
+  return { value: 0, data: [(abi.major << 16) | (abi.minor << 8) | abi.patch] };
+}
+
+function querySingleKlv(session: VfSession, message: Uint32Array): MailboxAnswer {
+  const value = queryKlv(session, message[1] as number);
+  if (value === undefined)
+    throw new GucError(GUC_RESPONSE.INVALID_KLV_KEY, `key 0x${(message[1] as number).toString(16)}`);
+  return { value: value.length, data: value };
+}
+
+function queryKlv({ vf, guc }: VfSession, key: number): readonly number[] | undefined {
+  const { GGTT_START, GGTT_SIZE, LMEM_SIZE, NUM_CONTEXTS, TILE_MASK, NUM_DOORBELLS } = VF_CFG_KLV;
+  switch (key) {
+    case GGTT_START.key:
+    case GGTT_SIZE.key:
+      return vf.config.get(key) ?? [0, 0];
+    case LMEM_SIZE.key:
+      if (!guc.discrete || guc.gt.type !== 'main') return undefined;
+      return vf.config.get(key) ?? [0, 0];
+    case NUM_CONTEXTS.key:
+    case NUM_DOORBELLS.key:
+      return vf.config.get(key) ?? [0];
+    case TILE_MASK.key:
+      return vf.config.get(key) ?? [1 << guc.gt.tileId];
+    case GLOBAL_CFG_KLV.GMD_ID:
+      return [guc.gt.gmdId];
+    case GLOBAL_CFG_KLV.GROUP_SCHEDULING_AVAILABLE:
+      return [0];
+    default:
+      return undefined;
+  }
+}
+
+function selfCfg(session: VfSession, message: Uint32Array): MailboxAnswer {
+  const [key, length] = [(message[1] as number) >>> 16, (message[1] as number) & 0xffff];
+  const spec = Object.values(SELF_CFG_KLV).find((candidate) => candidate.key === key);
+  // The driver is told that the key was not recognised, not that it failed.
+  if (spec === undefined) return { value: 0 };
+  if (spec.length !== length) throw new GucError(GUC_RESPONSE.INVALID_KLV_DATA, 'a wrong length');
+  const value = (message[2] as number) + (length === 2 ? (message[3] as number) * TWO_32 : 0);
+  applySelfCfg(session, key, value);
+  return { value: 1 };
+}
+
+function applySelfCfg({ vf, host }: VfSession, key: number, value: number): void {
+  const { runtime } = vf;
+  const address = () => {
+    if (!host.memory.contains(value, 1))
+      throw new GucError(GUC_RESPONSE.INVALID_GGTT_ADDRESS, `address 0x${value.toString(16)}`);
+    return value;
+  };
+  const size = () => {
+    if (value === 0 || value % 4096 !== 0 || value > 16 * 2 ** 20)
+      throw new GucError(GUC_RESPONSE.INVALID_SIZE, `CTB size ${value}`);
+    return value;
+  };
+  switch (key) {
+    case SELF_CFG_KLV.MEMIRQ_STATUS_ADDR.key:
+      runtime.memirqStatus = address();
+      break;
+    case SELF_CFG_KLV.MEMIRQ_SOURCE_ADDR.key:
+      runtime.memirqSource = address();
+      break;
+    case SELF_CFG_KLV.H2G_CTB_ADDR.key:
+      runtime.h2g.address = address();
+      break;
+    case SELF_CFG_KLV.H2G_CTB_DESCRIPTOR_ADDR.key:
+      runtime.h2g.descriptor = address();
+      break;
+    case SELF_CFG_KLV.H2G_CTB_SIZE.key:
+      runtime.h2g.size = size();
+      break;
+    case SELF_CFG_KLV.G2H_CTB_ADDR.key:
+      runtime.g2h.address = address();
+      break;
+    case SELF_CFG_KLV.G2H_CTB_DESCRIPTOR_ADDR.key:
+      runtime.g2h.descriptor = address();
+      break;
+    case SELF_CFG_KLV.G2H_CTB_SIZE.key:
+      runtime.g2h.size = size();
+      break;
+  }
+}
+
+function controlCtb(session: VfSession, message: Uint32Array): MailboxAnswer {
+  if (message[1] === 0) session.vf.runtime.ctbEnabled = false;
+  else startCtb(session);
+  return DONE;
+}
+
+function resfixStart({ vf }: VfSession, message: Uint32Array): MailboxAnswer {
+  const marker = hxgData0(message[0] as number);
+  if (marker === 0) throw new GucError(GUC_RESPONSE.INVALID_PARAMS, 'the marker is zero');
+  if (!vf.fixup.blocked) throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
+  vf.fixup.marker = marker;
+  return DONE;
+}
+
+function resfixDone({ vf, notifyPf }: VfSession, message: Uint32Array): MailboxAnswer {
+  if (!vf.fixup.blocked) throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
+  const { handshake } = vf.runtime;
+  const usesMarkers = (handshake?.minor ?? VF_ABI_MIGRATION.minor) >= VF_ABI_MIGRATION.minor;
+  const marker = hxgData0(message[0] as number);
+  // Another marker, or none yet: the VF was migrated again since it began.
+  if (marker !== vf.fixup.marker || (usesMarkers && marker === 0))
+    throw new GucError(GUC_RESPONSE.VF_MIGRATED, 'the VF was migrated again');
+  vf.fixup.blocked = false;
+  vf.fixup.marker = 0;
+  notifyPf(VF_NOTIFY.FIXUP_DONE);
+  return DONE;
+}

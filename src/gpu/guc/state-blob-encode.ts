@@ -1,0 +1,91 @@
+/** The writing half of the GuC state format; see state-format.ts. */
+import { NONE, STATE_SECTION, type StateSection } from './state-format.ts';
+import type { GucContext, GucDoorbell, VfRuntime } from './vf-state.ts';
+import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
+import { TWO_32 } from '../../base/int.ts';
+
+/** The sections of a VF's state, empty ones left out. */
+export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSection[] {
+  const relative = (address: number) => (address === 0 ? NONE : address - ggttStart);
+  const sections: StateSection[] = [section(STATE_SECTION.VF, vfDwords(runtime))];
+  sections.push(section(STATE_SECTION.SELF_CONFIG, selfConfig(runtime, relative)));
+  const contexts = [...runtime.contexts.values()].sort((a, b) => a.id - b.id);
+  if (contexts.length > 0)
+    sections.push(
+      section(STATE_SECTION.CONTEXTS, contexts.flatMap((context) => contextDwords(context, relative))),
+    );
+  const doorbells = [...runtime.doorbells.values()].sort((a, b) => a.id - b.id);
+  if (doorbells.length > 0)
+    sections.push(section(STATE_SECTION.DOORBELLS, doorbells.flatMap(doorbellDwords)));
+  if (runtime.schedulingPolicies.size > 0)
+    sections.push(
+      section(
+        STATE_SECTION.SCHEDULING_POLICIES,
+        [...runtime.schedulingPolicies]
+          .sort(([a], [b]) => a - b)
+          .flatMap(([key, value]) => [((key << 16) | value.length) >>> 0, ...value]),
+      ),
+    );
+  if (runtime.optIns.size > 0)
+    sections.push(section(STATE_SECTION.OPT_INS, [...runtime.optIns].sort((a, b) => a - b)));
+  return sections;
+}
+
+function section(id: number, dwords: readonly number[]): StateSection {
+  return { id, optional: false, dwords };
+}
+
+function vfDwords({ handshake, notified }: VfRuntime): number[] {
+  const version =
+    handshake === undefined
+      ? NONE
+      : (handshake.major << 16) | (handshake.minor << 8) | handshake.patch;
+  return [version, notified ? 1 : 0];
+}
+
+function selfConfig(runtime: VfRuntime, relative: (address: number) => number): number[] {
+  const { h2g, g2h } = runtime;
+  return [
+    relative(runtime.memirqStatus),
+    relative(runtime.memirqSource),
+    relative(h2g.address),
+    relative(h2g.descriptor),
+    h2g.size,
+    relative(g2h.address),
+    relative(g2h.descriptor),
+    g2h.size,
+    runtime.ctbEnabled ? 1 : 0,
+    runtime.h2gHead,
+    runtime.g2hTail,
+  ];
+}
+
+/** Bits of a context's state dword. */
+export const CONTEXT_STATE = { ENABLED: 1, PENDING: 2 } as const;
+
+function contextDwords(context: GucContext, relative: (address: number) => number): number[] {
+  const { ENABLED, PENDING } = CONTEXT_STATE;
+  const state = (context.enabled ? ENABLED : 0) | (context.pending ? PENDING : 0);
+  return [
+    context.id,
+    context.flags,
+    context.engineClass,
+    context.submitMask,
+    relative(context.wqDesc),
+    relative(context.wqBase),
+    context.wqSize,
+    state,
+    context.lrcs.length,
+    ...context.lrcs.flatMap(({ low, high }) => [
+      relative((low & ~LRC_DESCRIPTOR_FLAGS) >>> 0),
+      low & LRC_DESCRIPTOR_FLAGS,
+      high,
+    ]),
+    context.policies.size,
+    ...[...context.policies].sort(([a], [b]) => a - b).flat(),
+  ];
+}
+
+function doorbellDwords({ id, contextId, address }: GucDoorbell): number[] {
+  return [id, contextId, address % TWO_32, Math.floor(address / TWO_32)];
+}

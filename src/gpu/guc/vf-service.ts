@@ -1,0 +1,60 @@
+/** Serves what a VF's driver has waiting: the mailbox, then the H2G buffer. */
+import {
+  GUC_RESPONSE,
+  HXG_TYPE,
+  hxgAction,
+  hxgFailure,
+  hxgSuccess,
+  hxgType,
+} from '../../xe/guc/hxg.ts';
+import { GUC_INTR } from '../../xe/memirq.ts';
+import { receive, transmit } from './ctb-channel.ts';
+import { GucError } from './guc-error.ts';
+import { H2G_HANDLERS } from './h2g-handlers.ts';
+import { answerMailbox, mailboxHasRequest } from './mailbox.ts';
+import type { VfSession } from './vf-session.ts';
+
+/**
+ * Looks at what a VF rang for. While the VF is paused nothing is looked at and the ring is
+ * remembered; until it has recovered from a migration only the mailbox is.
+ *
+ * @param flags the mailbox registers
+ */
+export function serveVf(session: VfSession, flags: Uint32Array): void {
+  const { vf } = session;
+  if (vf.execution === 'stopped' || vf.execution === 'reset') return;
+  if (vf.execution === 'paused') {
+    vf.runtime.notified = true;
+    return;
+  }
+  vf.runtime.notified = false;
+  if (mailboxHasRequest(flags)) answerMailbox(session, flags);
+  if (!vf.fixup.blocked) serveCtb(session);
+}
+
+function serveCtb(session: VfSession): void {
+  const { runtime } = session.vf;
+  if (!runtime.ctbEnabled) return;
+  const before = runtime.g2hTail;
+  for (let message = receive(session); message !== undefined; message = receive(session)) {
+    const { fence, hxg } = message;
+    const wantsAnswer = hxgType(hxg[0] as number) === HXG_TYPE.REQUEST;
+    // A handler that sends G2H reuses the buffer the message lies in.
+    const answer = handle(session, hxg.slice());
+    if (wantsAnswer) transmit(session, fence, [answer]);
+  }
+  if (runtime.g2hTail !== before) session.interrupt(GUC_INTR.GUC2HOST);
+}
+
+function handle(session: VfSession, hxg: Uint32Array): number {
+  const action = hxgAction(hxg[0] as number);
+  try {
+    const handler = H2G_HANDLERS.get(action);
+    if (handler === undefined)
+      throw new GucError(GUC_RESPONSE.UNKNOWN_ACTION, `action 0x${action.toString(16)}`);
+    return hxgSuccess(handler(session, hxg));
+  } catch (error) {
+    if (!(error instanceof GucError)) throw error;
+    return hxgFailure(error.response);
+  }
+}

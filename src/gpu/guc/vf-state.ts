@@ -1,0 +1,153 @@
+/**
+ * What a GuC knows of one VF.
+ *
+ * Provisioning (`config`) is the PF's and stays; everything in {@link VfRuntime} is what the VF's
+ * driver set up and what moves with it in a migration.
+ */
+import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
+import { VF_CFG_KLV } from '../../xe/guc/pf-actions.ts';
+import { TWO_32 } from '../../base/int.ts';
+
+/** What the PF lets a VF do. */
+export type VfExecution =
+  /** Messages are processed. */
+  | 'running'
+  /** Messages wait; state can be saved and restored. */
+  | 'paused'
+  /** Stopped for good, until a reset. */
+  | 'stopped'
+  /** Between FLR_START and FLR_FINISH. */
+  | 'reset';
+
+/** One side of the CTB as the VF's driver set it up. GGTT addresses and bytes. */
+export interface CtbConfig {
+  address: number;
+  descriptor: number;
+  size: number;
+}
+
+/** One logical ring context's descriptor: GGTT address with flags below, and the upper dword. */
+export interface LrcDescriptor {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** A context that a VF registered. */
+export interface GucContext {
+  readonly id: number;
+  readonly flags: number;
+  readonly engineClass: number;
+  readonly submitMask: number;
+  /** GGTT addresses of the work queue, 0 when there is none. */
+  readonly wqDesc: number;
+  readonly wqBase: number;
+  readonly wqSize: number;
+  /** One for each LRC: one, or several for a parallel context. */
+  readonly lrcs: readonly LrcDescriptor[];
+  enabled: boolean;
+  /** True when scheduling was asked for and no engine has taken it up yet. */
+  pending: boolean;
+  /** Values of CONTEXT_POLICY_KLV by key. */
+  readonly policies: Map<number, number>;
+}
+
+/** A doorbell that a VF allocated. */
+export interface GucDoorbell {
+  readonly id: number;
+  readonly contextId: number;
+  /** GGTT address of its cache line, or its bus address: as the driver gave it. */
+  readonly address: number;
+}
+
+/** What the VF's driver set up; gone after VF_RESET and FLR, moved by a migration. */
+export interface VfRuntime {
+  /** The interface version agreed upon; undefined before MATCH_VERSION. */
+  handshake: VfAbiVersion | undefined;
+  /** GGTT addresses of the GuC's own memirq bytes; 0 when not set. */
+  memirqStatus: number;
+  memirqSource: number;
+  readonly h2g: CtbConfig;
+  readonly g2h: CtbConfig;
+  ctbEnabled: boolean;
+  /** Firmware's own H2G head and G2H tail, dwords. */
+  h2gHead: number;
+  g2hTail: number;
+  /** True when the VF rang and nobody has looked yet. */
+  notified: boolean;
+  readonly contexts: Map<number, GucContext>;
+  readonly doorbells: Map<number, GucDoorbell>;
+  /** KLVs of UPDATE_SCHEDULING_POLICIES_KLV, as they came, by key. */
+  readonly schedulingPolicies: Map<number, readonly number[]>;
+  /** Keys of OPT_IN_FEATURE_KLV. */
+  readonly optIns: Set<number>;
+}
+
+/** Where a VF stands in post-migration recovery. */
+export interface VfFixup {
+  /** True from RESTORE until RESFIX_DONE: the mailbox answers, the CTB does not. */
+  blocked: boolean;
+  /** Marker of the last RESFIX_START, 0 before it. */
+  marker: number;
+}
+
+/** A runtime in which nothing was set up. */
+export function emptyRuntime(): VfRuntime {
+  return {
+    handshake: undefined,
+    memirqStatus: 0,
+    memirqSource: 0,
+    h2g: { address: 0, descriptor: 0, size: 0 },
+    g2h: { address: 0, descriptor: 0, size: 0 },
+    ctbEnabled: false,
+    h2gHead: 0,
+    g2hTail: 0,
+    notified: false,
+    contexts: new Map(),
+    doorbells: new Map(),
+    schedulingPolicies: new Map(),
+    optIns: new Set(),
+  };
+}
+
+/** A VF in one GuC. */
+export class GucVf {
+  readonly vfid: number;
+  execution: VfExecution = 'running';
+  readonly fixup: VfFixup = { blocked: false, marker: 0 };
+  /** Provisioned KLVs: value dwords by key. */
+  readonly config = new Map<number, readonly number[]>();
+  #runtime: VfRuntime | undefined;
+
+  constructor(vfid: number) {
+    this.vfid = vfid;
+  }
+
+  /** What the VF's driver set up; made when first asked for, so that idle VFs stay small. */
+  get runtime(): VfRuntime {
+    this.#runtime ??= emptyRuntime();
+    return this.#runtime;
+  }
+
+  /** The runtime if there ever was one. */
+  get existingRuntime(): VfRuntime | undefined {
+    return this.#runtime;
+  }
+
+  /** Puts a restored runtime in place of the old one. */
+  replaceRuntime(runtime: VfRuntime): void {
+    this.#runtime = runtime;
+  }
+
+  /** Forgets what the VF's driver set up. */
+  resetRuntime(): void {
+    this.#runtime = undefined;
+    this.fixup.blocked = false;
+    this.fixup.marker = 0;
+  }
+
+  /** A provisioned value of one or two dwords; 0 when not provisioned. */
+  provisioned(klv: keyof typeof VF_CFG_KLV): number {
+    const value = this.config.get(VF_CFG_KLV[klv].key);
+    return value === undefined ? 0 : (value[0] ?? 0) + (value[1] ?? 0) * TWO_32;
+  }
+}

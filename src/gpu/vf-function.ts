@@ -1,0 +1,264 @@
+/** One emulated VF as a PCI function. */
+import type { Bar, PciFunction } from '../vfio-pci/pci-function.ts';
+import { roundUpPowerOfTwo } from '../base/int.ts';
+import { signalEventFd } from '../sys/eventfd.ts';
+import { VF_NOTIFY } from '../xe/guc/pf-actions.ts';
+import { GTTMMADR, PCI_VENDOR_ID_INTEL, type Platform, XE_BAR } from '../xe/platforms.ts';
+import { GGTT_PAGE_SIZE } from '../xe/pte.ts';
+import { DmaTable } from './dma.ts';
+import { type Ggtt, type GgttWindow, pteOffset } from './ggtt.ts';
+import type { Guc } from './guc/guc.ts';
+import type { GucVfHost } from './guc/guc-vf-host.ts';
+import { VfAddressSpace } from './vf-address-space.ts';
+import { CONFIG_SIZE, VfConfigSpace } from './vf-config-space.ts';
+import { type RegisterTarget, VF_REGISTER_HANDLERS } from './vf-registers.ts';
+import type { Vram } from './vram.ts';
+
+type DmaMapping = Parameters<PciFunction['dmaMap']>[0];
+type Area = Bar['areas'][number];
+
+/** VFIO_PCI_MSI_IRQ_INDEX. */
+const MSI_INDEX = 1;
+
+const ABSENT: Bar = { size: 0, is64Bit: false, prefetchable: false, areas: [] };
+
+/** What a VF is part of. */
+export interface VfSurroundings {
+  readonly platform: Platform;
+  readonly deviceId: number;
+  readonly revisionId: number;
+  readonly ggtt: Ggtt;
+  readonly vram: Vram | undefined;
+  readonly mainGuc: Guc;
+  readonly mediaGuc: Guc | undefined;
+}
+
+/** An emulated VF. */
+export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
+  readonly vfid: number;
+  readonly configSize = CONFIG_SIZE;
+  readonly isVirtfn = true;
+  readonly vendorId = PCI_VENDOR_ID_INTEL;
+  readonly deviceId: number;
+  readonly vectors = { intx: 0, msi: 1, msix: 0 };
+  readonly mainGuc: Guc;
+  readonly mediaGuc: Guc | undefined;
+  /** Memory by the VF's GGTT addresses. */
+  readonly memory: VfAddressSpace;
+  readonly #around: VfSurroundings;
+  readonly #config: VfConfigSpace;
+  readonly #dma = new DmaTable();
+  readonly #dword = new Uint8Array(4);
+  readonly #dwordView = new DataView(this.#dword.buffer);
+  /** The page that user space maps as a write barrier: plain memory. */
+  #barrierPage: Uint8Array | undefined;
+  #msi: number | null = null;
+
+  constructor(vfid: number, around: VfSurroundings) {
+    this.vfid = vfid;
+    this.#around = around;
+    this.deviceId = around.deviceId;
+    this.mainGuc = around.mainGuc;
+    this.mediaGuc = around.mediaGuc;
+    this.#config = new VfConfigSpace(around.platform, around.deviceId, around.revisionId);
+    this.memory = new VfAddressSpace({
+      ggtt: () => around.ggtt.window(vfid),
+      vram: () => around.vram?.object(vfid),
+      dma: this.#dma,
+    });
+  }
+
+  get bars(): readonly Bar[] {
+    const gttmmadr: Bar = {
+      size: GTTMMADR.size,
+      is64Bit: true,
+      prefetchable: false,
+      areas: this.#ggttAreas(),
+    };
+    return [gttmmadr, ABSENT, this.#lmemBar(), ABSENT, ABSENT, ABSENT];
+  }
+
+  configRead(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    this.#config.read(offset, bytes, at, count);
+  }
+
+  configWrite(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    if (this.#config.write(offset, bytes, at, count)) void this.functionLevelReset();
+  }
+
+  barRead(bar: number, offset: number, bytes: Uint8Array, at: number, count: number): void {
+    if (bar === XE_BAR.GTTMMADR) this.#readGttmmadr(offset, bytes, at, count);
+    else this.#readLmem(offset, bytes, at, count);
+  }
+
+  barWrite(bar: number, offset: number, bytes: Uint8Array, at: number, count: number): void {
+    if (bar === XE_BAR.GTTMMADR) this.#writeGttmmadr(offset, bytes, at, count);
+    else this.#writeLmem(offset, bytes, at, count);
+  }
+
+  setIrqTrigger(index: number, vector: number, eventfd: number | null): void {
+    if (index === MSI_INDEX && vector === 0) this.#msi = eventfd;
+  }
+
+  raiseIrq(index: number, vector: number): void {
+    if (index === MSI_INDEX && vector === 0) this.raiseMsi();
+  }
+
+  raiseMsi(): void {
+    if (this.#msi !== null) signalEventFd(this.#msi);
+  }
+
+  dmaMap(mapping: DmaMapping): void {
+    this.#dma.add(mapping);
+  }
+
+  dmaUnmap(mapping: DmaMapping): void {
+    this.#dma.remove(mapping);
+  }
+
+  /**
+   * Resets the function's own state and tells both GuCs, which tell the PF: the PF then resets
+   * what it keeps for the VF, as on hardware. Until that is done the VF's GuCs do not answer.
+   */
+  functionLevelReset(): Promise<void> {
+    this.#config.reset();
+    this.#barrierPage = undefined;
+    for (const guc of [this.mainGuc, this.mediaGuc]) {
+      if (guc === undefined) continue;
+      guc.vf(this.vfid).execution = 'reset';
+      guc.notifyPf(this.vfid, VF_NOTIFY.FLR);
+    }
+    return Promise.resolve();
+  }
+
+  close(): void {
+    this.#msi = null;
+    this.#dma.clear();
+  }
+
+  #lmemBar(): Bar {
+    const vram = this.#around.vram?.object(this.vfid);
+    if (vram === undefined) return ABSENT;
+    const area: Area = {
+      offset: 0,
+      size: vram.size,
+      fdOffset: 0,
+      get fd() {
+        return vram.memory.fd;
+      },
+    };
+    const size = roundUpPowerOfTwo(vram.size);
+    return { size, is64Bit: true, prefetchable: true, areas: [area] };
+  }
+
+  /** The whole pages of BAR 0 that hold PTEs of this VF and of nobody else. */
+  #ggttAreas(): readonly Area[] {
+    const window = this.#around.ggtt.window(this.vfid);
+    if (window === undefined) return [];
+    const start = pteOffset(window.start);
+    const first = Math.ceil(start / GGTT_PAGE_SIZE) * GGTT_PAGE_SIZE;
+    const end = start + pteOffset(window.size);
+    const size = Math.floor(end / GGTT_PAGE_SIZE) * GGTT_PAGE_SIZE - first;
+    if (size <= 0) return [];
+    return [
+      {
+        offset: GTTMMADR.ggttStart + first,
+        size,
+        fdOffset: first - start + window.memoryOffset,
+        get fd() {
+          return window.memory.fd;
+        },
+      },
+    ];
+  }
+
+  #readGttmmadr(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    if (offset >= GTTMMADR.ggttStart) {
+      this.#ggttBytes(offset - GTTMMADR.ggttStart, bytes, at, count, false);
+      return;
+    }
+    let done = 0;
+    while (done < count) {
+      const place = offset + done;
+      if (place >= GTTMMADR.ggttStart) {
+        this.#ggttBytes(place - GTTMMADR.ggttStart, bytes, at + done, count - done, false);
+        return;
+      }
+      const skip = place & 3;
+      const length = Math.min(4 - skip, count - done);
+      const value = this.#readDword(place - skip);
+      for (let i = 0; i < length; i++) bytes[at + done + i] = value >>> ((skip + i) * 8);
+      done += length;
+    }
+  }
+
+  #writeGttmmadr(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    let done = 0;
+    while (done < count) {
+      const place = offset + done;
+      if (place >= GTTMMADR.ggttStart) {
+        this.#ggttBytes(place - GTTMMADR.ggttStart, bytes, at + done, count - done, true);
+        return;
+      }
+      const skip = place & 3;
+      const length = Math.min(4 - skip, count - done);
+      let value = length === 4 ? 0 : this.#readDword(place - skip);
+      for (let i = 0; i < length; i++) {
+        const shift = (skip + i) * 8;
+        value = (value & ~(0xff << shift)) | ((bytes[at + done + i] as number) << shift);
+      }
+      this.#writeDword(place - skip, value >>> 0);
+      done += length;
+    }
+  }
+
+  #readDword(offset: number): number {
+    if (offset < GTTMMADR.mmioEnd) return VF_REGISTER_HANDLERS.get(offset)?.read(this) ?? 0;
+    if (offset < GTTMMADR.barrierPage || this.#barrierPage === undefined) return 0;
+    this.#dword.set(this.#barrierPage.subarray(offset & 0xffc, (offset & 0xffc) + 4));
+    return this.#dwordView.getUint32(0, true);
+  }
+
+  #writeDword(offset: number, value: number): void {
+    if (offset < GTTMMADR.mmioEnd) {
+      VF_REGISTER_HANDLERS.get(offset)?.write(this, value);
+    } else if (offset >= GTTMMADR.barrierPage) {
+      this.#barrierPage ??= new Uint8Array(GGTT_PAGE_SIZE);
+      this.#dwordView.setUint32(0, value, true);
+      this.#barrierPage.set(this.#dword, offset & 0xffc);
+    }
+  }
+
+  /** Bytes of PTEs, by offset in the GGTT half of BAR 0: outside of the window zeros, dropped. */
+  #ggttBytes(offset: number, bytes: Uint8Array, at: number, count: number, write: boolean): void {
+    if (!write) bytes.fill(0, at, at + count);
+    const window = this.#around.ggtt.window(this.vfid);
+    if (window === undefined || !(write || window.memory.exists)) return;
+    const start = pteOffset(window.start);
+    const from = Math.max(offset, start);
+    const to = Math.min(offset + count, start + pteOffset(window.size));
+    if (from >= to) return;
+    const ptes = this.#ptes(window).subarray(from - start, to - start);
+    const part = bytes.subarray(at + from - offset, at + to - offset);
+    if (write) ptes.set(part);
+    else part.set(ptes);
+  }
+
+  #ptes(window: GgttWindow): Uint8Array {
+    return window.memory.view(window.memoryOffset, pteOffset(window.size));
+  }
+
+  #readLmem(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    const vram = this.#around.vram?.object(this.vfid);
+    const inside = vram?.memory.exists === true ? Math.min(count, vram.size - offset) : 0;
+    if (vram !== undefined && inside > 0) bytes.set(vram.view(offset, inside), at);
+    bytes.fill(0, at + Math.max(inside, 0), at + count);
+  }
+
+  #writeLmem(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    const vram = this.#around.vram?.object(this.vfid);
+    const inside = vram === undefined ? 0 : Math.min(count, vram.size - offset);
+    if (vram !== undefined && inside > 0)
+      vram.view(offset, inside).set(bytes.subarray(at, at + inside));
+  }
+}

@@ -1,0 +1,293 @@
+/**
+ * The checkpoint file: the raw Linux stream between a header and an index, little endian.
+ *
+ * ```
+ * 0          header, 4096 bytes
+ * 4096       the stream, byte for byte as Linux's xe-vfio-pci gives it
+ *            index, 24 bytes a packet
+ * end - 72   footer
+ * ```
+ *
+ * Everything in front of the stream is known before its first byte, everything behind it only after
+ * its last: so a checkpoint is written in one go, and one that was cut has no footer.
+ */
+import { crc32 } from 'node:zlib';
+import { Fault } from '../base/fault.ts';
+import { dataView, readU64, writeU64 } from '../base/int.ts';
+import { PACKET_HEADER_SIZE } from '../xe/migration-packet.ts';
+import type { VfProfile } from './vf-profile.ts';
+
+/** First bytes of a checkpoint; no stream begins with 0x89, and text conversions break it. */
+export const CHECKPOINT_MAGIC = Uint8Array.of(0x89, 0x58, 0x45, 0x56, 0x46, 0x0d, 0x0a, 0x1a);
+/** First bytes of the footer: `XEVFEND` and a zero. */
+export const FOOTER_MAGIC = Uint8Array.of(0x58, 0x45, 0x56, 0x46, 0x45, 0x4e, 0x44, 0x00);
+/** The only format version there is. */
+export const CHECKPOINT_VERSION = 1;
+/** Bytes of the header: the stream begins at a page. */
+export const CHECKPOINT_HEADER_SIZE = 4096;
+/** Bytes of an index entry. */
+export const INDEX_ENTRY_SIZE = 24;
+/** Bytes of the footer. */
+export const CHECKPOINT_FOOTER_SIZE = 72;
+/** Packets that an index may have; a stream of 512 MiB chunks needs about ten. */
+export const INDEX_MAX_PACKETS = 2 ** 20;
+
+/** Layout of the header, for documents and the test that holds the codec to it. */
+export const CHECKPOINT_HEADER_LAYOUT = [
+  { name: 'magic', offset: 0, size: 8 },
+  { name: 'version', offset: 8, size: 4 },
+  { name: 'headerSize', offset: 12, size: 4 },
+  /** A bit for each profile field that follows, in their order; the others are zero. */
+  { name: 'known', offset: 16, size: 4 },
+  { name: 'deviceId', offset: 20, size: 4 },
+  { name: 'revisionId', offset: 24, size: 4 },
+  { name: 'contexts', offset: 28, size: 4 },
+  { name: 'doorbells', offset: 32, size: 4 },
+  { name: 'capabilities', offset: 36, size: 4 },
+  { name: 'ggttSize', offset: 40, size: 8 },
+  { name: 'vramSize', offset: 48, size: 8 },
+  { name: 'gucVersion', offset: 56, size: 12 },
+  { name: 'platform', offset: 68, size: 16 },
+  /** Zero: keeps `createdAt` aligned. */
+  { name: 'reserved', offset: 84, size: 4 },
+  /** Milliseconds since 1970, 0 when not told. */
+  { name: 'createdAt', offset: 88, size: 8 },
+  /** CRC32 of all that is in front of it. */
+  { name: 'crc', offset: 4092, size: 4 },
+] as const;
+
+/** Layout of an index entry. */
+export const INDEX_ENTRY_LAYOUT = [
+  /** Of the packet's header in the stream. */
+  { name: 'offset', offset: 0, size: 8 },
+  /** Of the payload. */
+  { name: 'size', offset: 8, size: 8 },
+  /** CRC32 of the packet, header and payload. */
+  { name: 'crc', offset: 16, size: 4 },
+  { name: 'type', offset: 20, size: 1 },
+  { name: 'tile', offset: 21, size: 1 },
+  { name: 'gt', offset: 22, size: 1 },
+  { name: 'reserved', offset: 23, size: 1 },
+] as const;
+
+/** Layout of the footer. */
+export const CHECKPOINT_FOOTER_LAYOUT = [
+  { name: 'magic', offset: 0, size: 8 },
+  { name: 'streamBytes', offset: 8, size: 8 },
+  { name: 'packets', offset: 16, size: 8 },
+  { name: 'indexCrc', offset: 24, size: 4 },
+  { name: 'footerSize', offset: 28, size: 4 },
+  /** SHA-256 of the whole file in front of this field. */
+  { name: 'sha256', offset: 32, size: 32 },
+  { name: 'reserved', offset: 64, size: 4 },
+  /** CRC32 of the footer in front of this field. */
+  { name: 'crc', offset: 68, size: 4 },
+] as const;
+
+/** Where the SHA-256 of the footer lies, and with it the end of what it covers. */
+export const FOOTER_SHA256_OFFSET = 32;
+const FOOTER_CRC_OFFSET = 68;
+
+/** What a checkpoint's header says. */
+export interface CheckpointHeader {
+  readonly profile: VfProfile;
+  /** Milliseconds since 1970. */
+  readonly createdAt?: number | undefined;
+}
+
+/** One packet in the index. */
+export interface IndexEntry {
+  readonly offset: number;
+  readonly size: number;
+  readonly crc: number;
+  readonly type: number;
+  readonly tile: number;
+  readonly gt: number;
+}
+
+/** What a checkpoint's footer says. */
+export interface CheckpointFooter {
+  readonly streamBytes: number;
+  readonly packets: number;
+  readonly indexCrc: number;
+  readonly sha256: Uint8Array;
+}
+
+const U32_FIELDS = ['deviceId', 'revisionId', 'contexts', 'doorbells', 'capabilities'] as const;
+const U64_FIELDS = ['ggttSize', 'vramSize'] as const;
+const KNOWN = [...U32_FIELDS, ...U64_FIELDS, 'gucVersion', 'platform'] as const;
+const AT = Object.fromEntries(
+  CHECKPOINT_HEADER_LAYOUT.map(({ name, offset }) => [name, offset]),
+) as Record<(typeof CHECKPOINT_HEADER_LAYOUT)[number]['name'], number>;
+const PLATFORM_SIZE = 16;
+
+/** True when `bytes` begin as a checkpoint does. */
+export function isCheckpoint(bytes: Uint8Array): boolean {
+  return CHECKPOINT_MAGIC.every((byte, at) => bytes[at] === byte);
+}
+
+/** The header's 4096 bytes. @throws {RangeError} when the platform's name is above 16 bytes */
+export function encodeCheckpointHeader({ profile, createdAt }: CheckpointHeader): Uint8Array {
+  const bytes = new Uint8Array(CHECKPOINT_HEADER_SIZE);
+  const view = dataView(bytes);
+  bytes.set(CHECKPOINT_MAGIC);
+  view.setUint32(AT.version, CHECKPOINT_VERSION, true);
+  view.setUint32(AT.headerSize, CHECKPOINT_HEADER_SIZE, true);
+  const known = KNOWN.reduce((bits, name, at) => bits | (profile[name] === undefined ? 0 : 1 << at), 0);
+  view.setUint32(AT.known, known, true);
+  for (const name of U32_FIELDS) view.setUint32(AT[name], profile[name] ?? 0, true);
+  for (const name of U64_FIELDS) writeU64(view, AT[name], profile[name] ?? 0);
+  const { major, minor, patch } = profile.gucVersion ?? { major: 0, minor: 0, patch: 0 };
+  [major, minor, patch].forEach((part, at) => view.setUint32(AT.gucVersion + 4 * at, part, true));
+  const platform = new TextEncoder().encode(profile.platform ?? '');
+  if (platform.length > PLATFORM_SIZE) throw new RangeError('the platform name is above 16 bytes');
+  bytes.set(platform, AT.platform);
+  writeU64(view, AT.createdAt, createdAt ?? 0);
+  view.setUint32(AT.crc, crc32(bytes.subarray(0, AT.crc)), true);
+  return bytes;
+}
+
+/**
+ * Reads a header.
+ * @param bytes the file's first 4096 bytes, or what there is of them
+ * @throws {Fault} EUCLEAN when it is cut or is no header, EBADMSG when it was altered, EOPNOTSUPP for
+ * another format version
+ */
+export function decodeCheckpointHeader(bytes: Uint8Array): CheckpointHeader {
+  if (!isCheckpoint(bytes)) throw new Fault('EUCLEAN', 'this is no checkpoint: its magic is wrong');
+  if (bytes.length < CHECKPOINT_HEADER_SIZE)
+    throw new Fault('EUCLEAN', `the checkpoint is cut at byte ${bytes.length}, inside its header`);
+  const view = dataView(bytes);
+  const version = view.getUint32(AT.version, true);
+  if (view.getUint32(AT.crc, true) !== crc32(bytes.subarray(0, AT.crc)))
+    throw new Fault('EBADMSG', 'the header of the checkpoint was altered: its CRC does not match');
+  if (version !== CHECKPOINT_VERSION)
+    throw new Fault('EOPNOTSUPP', `checkpoint format ${version} is not ${CHECKPOINT_VERSION}`, {
+      hint: 'use the version of xe-vfio that wrote it, or a newer one',
+    });
+  const createdAt = readU64(view, AT.createdAt);
+  return { profile: decodeProfile(view), createdAt: createdAt === 0 ? undefined : createdAt };
+}
+
+function decodeProfile(view: DataView): VfProfile {
+  const known = view.getUint32(AT.known, true);
+  const value = <T>(name: (typeof KNOWN)[number], read: () => T): T | undefined =>
+    known & (1 << KNOWN.indexOf(name)) ? read() : undefined;
+  const u32 = (at: number) => view.getUint32(at, true);
+  const fields: Record<string, unknown> = {};
+  for (const name of U32_FIELDS) fields[name] = value(name, () => u32(AT[name]));
+  for (const name of U64_FIELDS) fields[name] = value(name, () => readU64(view, AT[name]));
+  const at = AT.gucVersion;
+  return {
+    ...fields,
+    gucVersion: value('gucVersion', () => ({
+      major: u32(at),
+      minor: u32(at + 4),
+      patch: u32(at + 8),
+    })),
+    platform: value('platform', () => decodeName(view)),
+  };
+}
+
+function decodeName(view: DataView): string {
+  const bytes = new Uint8Array(view.buffer, view.byteOffset + AT.platform, PLATFORM_SIZE);
+  const end = bytes.indexOf(0);
+  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+/** The bytes of an index. */
+export function encodeIndex(entries: readonly IndexEntry[]): Uint8Array {
+  const bytes = new Uint8Array(entries.length * INDEX_ENTRY_SIZE);
+  const view = dataView(bytes);
+  entries.forEach(({ offset, size, crc, type, tile, gt }, packet) => {
+    const at = packet * INDEX_ENTRY_SIZE;
+    writeU64(view, at, offset);
+    writeU64(view, at + 8, size);
+    view.setUint32(at + 16, crc, true);
+    view.setUint8(at + 20, type);
+    view.setUint8(at + 21, tile);
+    view.setUint8(at + 22, gt);
+  });
+  return bytes;
+}
+
+/**
+ * Reads an index.
+ * @throws {Fault} EBADMSG when it was altered, EUCLEAN when it does not cover the stream exactly
+ */
+export function decodeIndex(bytes: Uint8Array, footer: CheckpointFooter): IndexEntry[] {
+  if (crc32(bytes) !== footer.indexCrc)
+    throw new Fault('EBADMSG', 'the index of the checkpoint was altered: its CRC does not match');
+  const view = dataView(bytes);
+  const entries: IndexEntry[] = [];
+  let next = 0;
+  for (let at = 0; at < bytes.length; at += INDEX_ENTRY_SIZE) {
+    const entry: IndexEntry = {
+      offset: readU64(view, at),
+      size: readU64(view, at + 8),
+      crc: view.getUint32(at + 16, true),
+      type: view.getUint8(at + 20),
+      tile: view.getUint8(at + 21),
+      gt: view.getUint8(at + 22),
+    };
+    if (entry.offset !== next) break;
+    next += PACKET_HEADER_SIZE + entry.size;
+    entries.push(entry);
+  }
+  if (entries.length !== footer.packets || next !== footer.streamBytes)
+    throw new Fault('EUCLEAN', 'the index of the checkpoint does not cover its stream');
+  return entries;
+}
+
+/**
+ * The footer up to its SHA-256, which covers these bytes too.
+ * @returns 32 bytes
+ */
+export function encodeFooterHead(footer: Omit<CheckpointFooter, 'sha256'>): Uint8Array {
+  const bytes = new Uint8Array(FOOTER_SHA256_OFFSET);
+  const view = dataView(bytes);
+  bytes.set(FOOTER_MAGIC);
+  writeU64(view, 8, footer.streamBytes);
+  writeU64(view, 16, footer.packets);
+  view.setUint32(24, footer.indexCrc, true);
+  view.setUint32(28, CHECKPOINT_FOOTER_SIZE, true);
+  return bytes;
+}
+
+/** The footer's 72 bytes. */
+export function encodeCheckpointFooter(footer: CheckpointFooter): Uint8Array {
+  const bytes = new Uint8Array(CHECKPOINT_FOOTER_SIZE);
+  bytes.set(encodeFooterHead(footer));
+  bytes.set(footer.sha256, FOOTER_SHA256_OFFSET);
+  const crc = crc32(bytes.subarray(0, FOOTER_CRC_OFFSET));
+  dataView(bytes).setUint32(FOOTER_CRC_OFFSET, crc, true);
+  return bytes;
+}
+
+/**
+ * Reads a footer.
+ * @param bytes the file's last 72 bytes
+ * @param fileSize bytes of the whole file
+ * @throws {Fault} EUCLEAN when there is none or it is not of a file of this size, EBADMSG when it was
+ * altered
+ */
+export function decodeCheckpointFooter(bytes: Uint8Array, fileSize: number): CheckpointFooter {
+  const view = dataView(bytes);
+  const has = bytes.length === CHECKPOINT_FOOTER_SIZE && FOOTER_MAGIC.every((b, at) => bytes[at] === b);
+  if (!has)
+    throw new Fault('EUCLEAN', `the checkpoint has no footer: it was cut at byte ${fileSize}`);
+  if (view.getUint32(FOOTER_CRC_OFFSET, true) !== crc32(bytes.subarray(0, FOOTER_CRC_OFFSET)))
+    throw new Fault('EBADMSG', 'the footer of the checkpoint was altered: its CRC does not match');
+  const footer: CheckpointFooter = {
+    streamBytes: readU64(view, 8),
+    packets: readU64(view, 16),
+    indexCrc: view.getUint32(24, true),
+    sha256: bytes.slice(FOOTER_SHA256_OFFSET, FOOTER_SHA256_OFFSET + 32),
+  };
+  const { streamBytes, packets } = footer;
+  const size =
+    CHECKPOINT_HEADER_SIZE + streamBytes + packets * INDEX_ENTRY_SIZE + CHECKPOINT_FOOTER_SIZE;
+  if (packets > INDEX_MAX_PACKETS || size !== fileSize)
+    throw new Fault('EUCLEAN', `the checkpoint has ${fileSize} bytes, its footer says ${size}`);
+  return footer;
+}

@@ -1,0 +1,198 @@
+/**
+ * Sending and receiving on a stream socket without allocation: message headers, buffers and
+ * control data of one connection in one anonymous mapping.
+ *
+ * Results are byte counts, or a negative errno: a full or empty socket is no exception.
+ *
+ * Source: sendmsg(2), recvmsg(2), cmsg(3), unix(7).
+ */
+import { closeFd } from './descriptor.ts';
+import { lastErrno, libc } from './libc.ts';
+import { addressOf, Mapping } from './mapping.ts';
+
+/** `MSG_*` flags. */
+export const MSG = { DONTWAIT: 0x40, WAITALL: 0x100 } as const;
+const MSG_NOSIGNAL = 0x4000;
+const MSG_CMSG_CLOEXEC = 0x40000000;
+
+/** Greatest number of descriptors in one message, SCM_MAX_FD. */
+const MAX_FDS = 253;
+const SOL_SOCKET = 1;
+const SCM_RIGHTS = 1;
+const CMSG_HEADER = 16;
+const CONTROL_SIZE = CMSG_HEADER + MAX_FDS * 4 + 4;
+/** Parts of one gathered or scattered message. */
+const MAX_PARTS = 64;
+
+// struct msghdr on 64-bit machines.
+const MSG_IOV = 16;
+const MSG_IOVLEN = 24;
+const MSG_CONTROL = 32;
+const MSG_CONTROLLEN = 40;
+
+/** Offsets of one direction's structures, and of the buffers behind both. */
+const SIDE = { MSGHDR: 0, IOV: 64, CONTROL: 64 + MAX_PARTS * 16, SIZE: 4096 } as const;
+const TWO_32 = 2 ** 32;
+
+/** One connection's buffers and the calls on them. */
+export class SocketIo {
+  readonly #fd: number;
+  readonly #mapping: Mapping;
+  readonly #words: DataView;
+  readonly #base: number;
+  readonly #rxAt: number;
+  readonly #txAt: number;
+  #fdsPending = false;
+  /** Received bytes. */
+  readonly rx: Uint8Array<ArrayBuffer>;
+  readonly rxView: DataView;
+  /** Bytes to be sent. */
+  readonly tx: Uint8Array<ArrayBuffer>;
+  readonly txView: DataView;
+
+  /** @param fd a connected stream socket, borrowed */
+  constructor(fd: number, rxSize = 65536, txSize = 65536) {
+    this.#fd = fd;
+    this.#mapping = Mapping.anonymous(2 * SIDE.SIZE + rxSize + txSize);
+    this.#base = this.#mapping.address;
+    const all = this.#mapping.view();
+    this.#words = new DataView(all.buffer, all.byteOffset, 2 * SIDE.SIZE);
+    this.#rxAt = 2 * SIDE.SIZE;
+    this.#txAt = this.#rxAt + rxSize;
+    this.rx = all.subarray(this.#rxAt, this.#txAt);
+    this.rxView = new DataView(all.buffer, this.rx.byteOffset, rxSize);
+    this.tx = all.subarray(this.#txAt, this.#txAt + txSize);
+    this.txView = new DataView(all.buffer, this.tx.byteOffset, txSize);
+    for (const side of [0, SIDE.SIZE]) {
+      this.#setU64(side + SIDE.MSGHDR + MSG_IOV, this.#base + side + SIDE.IOV);
+      this.#setU64(side + SIDE.MSGHDR + MSG_IOVLEN, 1);
+    }
+    this.#setU64(MSG_CONTROL, this.#base + SIDE.CONTROL);
+  }
+
+  #setU64(at: number, value: number): void {
+    this.#words.setUint32(at, value % TWO_32, true);
+    this.#words.setUint32(at + 4, (value / TWO_32) >>> 0, true);
+  }
+
+  #setPart(side: number, index: number, address: number, length: number): void {
+    const at = side + SIDE.IOV + index * 16;
+    this.#setU64(at, address);
+    this.#setU64(at + 8, length);
+  }
+
+  /**
+   * Receives at most `length` bytes into {@link rx} from position `at`.
+   *
+   * @returns bytes, 0 at the end of the stream, or a negative errno
+   */
+  receive(at: number, length: number, flags: number): number {
+    return this.receiveTo(this.#base + this.#rxAt + at, length, flags);
+  }
+
+  /** Receives at most `length` bytes to native address `address`. */
+  receiveTo(address: number, length: number, flags: number): number {
+    this.#setPart(0, 0, address, length);
+    this.#words.setUint32(MSG_CONTROLLEN, CONTROL_SIZE, true);
+    const result = libc.recvmsg(this.#fd, this.#base, flags | MSG_CMSG_CLOEXEC);
+    if (result < 0) return -lastErrno();
+    if (this.#words.getUint32(MSG_CONTROLLEN, true) !== 0) this.#fdsPending = true;
+    return result;
+  }
+
+  /** True when descriptors came with the last received bytes. */
+  get hasFds(): boolean {
+    return this.#fdsPending;
+  }
+
+  /** The descriptors that came with the last received bytes; the caller's to close, once. */
+  takeFds(): number[] {
+    if (!this.#fdsPending) return [];
+    this.#fdsPending = false;
+    const fds: number[] = [];
+    const end = SIDE.CONTROL + this.#words.getUint32(MSG_CONTROLLEN, true);
+    let at: number = SIDE.CONTROL;
+    while (at + CMSG_HEADER <= end) {
+      const length = this.#words.getUint32(at, true);
+      if (length < CMSG_HEADER) break;
+      const isRights =
+        this.#words.getInt32(at + 8, true) === SOL_SOCKET &&
+        this.#words.getInt32(at + 12, true) === SCM_RIGHTS;
+      for (let fd = at + CMSG_HEADER; isRights && fd + 4 <= at + length; fd += 4)
+        fds.push(this.#words.getInt32(fd, true));
+      at += Math.ceil(length / 8) * 8;
+    }
+    return fds;
+  }
+
+  /** Sends the first `length` bytes of {@link tx}, with `fds` beside them. */
+  send(length: number, flags: number, fds?: readonly number[]): number {
+    this.#setPart(SIDE.SIZE, 0, this.#base + this.#txAt, length);
+    return this.#sendParts(1, flags, fds);
+  }
+
+  /**
+   * Sends the first `head` bytes of {@link tx} and then `views`, leaving out the first `skip` bytes
+   * of all that; views over a mapping go out from where they lie, others through the rest of `tx`.
+   *
+   * @returns bytes sent, fewer than all when the socket took no more or the parts were too many
+   */
+  sendGather(head: number, views: readonly Uint8Array[], skip: number, flags: number): number {
+    let parts = 0;
+    let rest = skip;
+    let room = head;
+    if (rest < head) {
+      this.#setPart(SIDE.SIZE, parts++, this.#base + this.#txAt + rest, head - rest);
+      rest = 0;
+    } else rest -= head;
+    for (const view of views) {
+      if (rest >= view.length) {
+        rest -= view.length;
+        continue;
+      }
+      if (parts === MAX_PARTS) break;
+      const native = addressOf(view);
+      if (native !== undefined) {
+        this.#setPart(SIDE.SIZE, parts++, native + rest, view.length - rest);
+      } else {
+        const copied = Math.min(view.length - rest, this.tx.length - room);
+        if (copied === 0) break;
+        this.tx.set(view.subarray(rest, rest + copied), room);
+        this.#setPart(SIDE.SIZE, parts++, this.#base + this.#txAt + room, copied);
+        room += copied;
+        if (copied < view.length - rest) break;
+      }
+      rest = 0;
+    }
+    return this.#sendParts(parts, flags, undefined);
+  }
+
+  #sendParts(parts: number, flags: number, fds: readonly number[] | undefined): number {
+    const side = SIDE.SIZE;
+    this.#words.setUint32(side + MSG_IOVLEN, parts, true);
+    if (fds !== undefined && fds.length > 0) this.#setFds(fds);
+    else this.#words.setUint32(side + MSG_CONTROLLEN, 0, true);
+    const result = libc.sendmsg(this.#fd, this.#base + side, flags | MSG_NOSIGNAL);
+    return result < 0 ? -lastErrno() : result;
+  }
+
+  #setFds(fds: readonly number[]): void {
+    if (fds.length > MAX_FDS) throw new RangeError(`${fds.length} descriptors in one message`);
+    const at = SIDE.SIZE + SIDE.CONTROL;
+    const length = CMSG_HEADER + fds.length * 4;
+    this.#setU64(at, length);
+    this.#words.setInt32(at + 8, SOL_SOCKET, true);
+    this.#words.setInt32(at + 12, SCM_RIGHTS, true);
+    fds.forEach((fd, index) => {
+      this.#words.setInt32(at + CMSG_HEADER + index * 4, fd, true);
+    });
+    this.#setU64(SIDE.SIZE + MSG_CONTROL, this.#base + at);
+    this.#setU64(SIDE.SIZE + MSG_CONTROLLEN, Math.ceil(length / 8) * 8);
+  }
+
+  /** Closes descriptors that nobody took and lets go of the buffers. Idempotent. */
+  close(): void {
+    for (const fd of this.takeFds()) closeFd(fd);
+    this.#mapping.close();
+  }
+}

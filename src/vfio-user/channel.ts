@@ -1,0 +1,138 @@
+/**
+ * Messages on a stream socket: one receive brings a header and a small body together, what belongs
+ * to the next message is kept, and descriptors find the message they were sent with.
+ */
+import { closeFd } from '../sys/descriptor.ts';
+import { SocketIo } from '../sys/socket-io.ts';
+import { HEADER_SIZE } from './protocol.ts';
+
+/** Descriptors and the stream position where the message begins that they belong to. */
+interface Batch {
+  readonly position: number;
+  readonly fds: number[];
+}
+
+const NO_FDS: number[] = [];
+
+/** The buffers of one connection and what lies in them. */
+export class Channel {
+  readonly io: SocketIo;
+  /** Received bytes, of which {@link head} to {@link tail} are not yet used up. */
+  readonly rx: Uint8Array<ArrayBuffer>;
+  readonly rxView: DataView;
+  readonly tx: Uint8Array<ArrayBuffer>;
+  readonly txView: DataView;
+  head = 0;
+  tail = 0;
+  /** Position in the stream of `rx[0]`. */
+  #origin = 0;
+  #batches: Batch[] = [];
+
+  /** @param fd a connected stream socket, borrowed */
+  constructor(fd: number, bufferSize = 65536) {
+    this.io = new SocketIo(fd, bufferSize, bufferSize);
+    this.rx = this.io.rx;
+    this.rxView = this.io.rxView;
+    this.tx = this.io.tx;
+    this.txView = this.io.txView;
+  }
+
+  /** Bytes that are here. */
+  get available(): number {
+    return this.tail - this.head;
+  }
+
+  /** Moves what is here to the start of the buffer; nobody may look at it meanwhile. */
+  compact(): void {
+    if (this.head === 0) return;
+    this.rx.copyWithin(0, this.head, this.tail);
+    this.#origin += this.head;
+    this.tail -= this.head;
+    this.head = 0;
+  }
+
+  /**
+   * Receives behind what is here.
+   *
+   * @param limit at most so many bytes
+   * @returns bytes, 0 at the end of the stream (or when there is no room), or a negative errno
+   */
+  fill(flags: number, limit = this.rx.length): number {
+    if (this.head === this.tail) {
+      this.#origin += this.head;
+      this.head = 0;
+      this.tail = 0;
+    }
+    const room = Math.min(limit, this.rx.length - this.tail);
+    const result = this.io.receive(this.tail, room, flags);
+    if (result > 0) {
+      this.tail += result;
+      if (this.io.hasFds) this.#file();
+    }
+    return result;
+  }
+
+  /**
+   * Files the descriptors that came with the last bytes: they belong to the last message that
+   * begins in them, or to the one that these bytes continue.
+   */
+  #file(): void {
+    let start = this.head;
+    while (start + HEADER_SIZE <= this.tail) {
+      const size = this.rxView.getUint32(start + 4, true);
+      if (size < HEADER_SIZE || start + size >= this.tail) break;
+      start += size;
+    }
+    this.#batches.push({ position: this.#origin + start, fds: this.io.takeFds() });
+  }
+
+  /** The descriptors of the message of `size` bytes at the head; the caller's to close. */
+  takeFds(size: number): number[] {
+    if (this.#batches.length === 0) return NO_FDS;
+    const end = this.#origin + this.head + size;
+    const mine = this.#batches.filter((batch) => batch.position < end);
+    if (mine.length === 0) return NO_FDS;
+    this.#batches = this.#batches.filter((batch) => batch.position >= end);
+    return mine.flatMap((batch) => batch.fds);
+  }
+
+  /**
+   * Cuts `length` bytes at `at` out of the buffer: a reply that came between commands that must
+   * wait. Bytes before `at` stay where they are.
+   */
+  cut(at: number, length: number): void {
+    this.rx.copyWithin(at, at + length, this.tail);
+    this.tail -= length;
+    const position = this.#origin + at;
+    this.#batches = this.#batches.map((batch) =>
+      batch.position > position ? { position: batch.position - length, fds: batch.fds } : batch,
+    );
+  }
+
+  /**
+   * Brings `target.length` bytes: first those that are here, then straight from the socket.
+   *
+   * @param target view over native memory at `address`
+   * @returns bytes that came, fewer when the socket has no more now, 0 at the end of the stream, or
+   * a negative errno
+   */
+  receiveBody(target: Uint8Array, address: number, flags: number): number {
+    const here = Math.min(this.available, target.length);
+    if (here > 0) {
+      target.set(this.rx.subarray(this.head, this.head + here));
+      this.head += here;
+      return here;
+    }
+    const result = this.io.receiveTo(address, target.length, flags);
+    if (result > 0) this.#origin += result;
+    if (this.io.hasFds) for (const fd of this.io.takeFds()) closeFd(fd);
+    return result;
+  }
+
+  /** Closes descriptors that no message claimed and lets go of the buffers. Idempotent. */
+  close(): void {
+    for (const batch of this.#batches) for (const fd of batch.fds) closeFd(fd);
+    this.#batches = [];
+    this.io.close();
+  }
+}

@@ -1,0 +1,35 @@
+/** What a server tells the outside; `cli/` and `app/` make log lines of it. */
+import type { ConnectionRole } from './capabilities.ts';
+
+/** One thing that happened in a server. */
+export type ServerEvent =
+  | { readonly type: 'connected'; readonly connection: number }
+  | {
+      readonly type: 'negotiated';
+      readonly connection: number;
+      readonly role: ConnectionRole;
+      readonly minor: number;
+    }
+  | {
+      /** How guest memory of this client is reached: mapped, or unsealed memory by messages. */
+      readonly type: 'dma-trust';
+      readonly connection: number;
+      readonly trusted: boolean;
+      readonly reason: string;
+    }
+  | { readonly type: 'disconnected'; readonly connection: number; readonly reason: string }
+  | {
+      /** A migration client vanished in the middle of its session. */
+      readonly type: 'session-rolled-back';
+      readonly connection: number;
+      readonly from: string;
+      readonly action: 'resumed' | 'reset' | 'failed';
+      readonly error?: unknown;
+    }
+  | {
+      /** Something failed that is not the client's fault, or while cleaning up. */
+      readonly type: 'error';
+      readonly connection: number | undefined;
+      readonly what: string;
+      readonly error: unknown;
+    };

@@ -1,0 +1,380 @@
+/**
+ * The device of the conformance suite: small, complete, and steerable through its own BAR0, so that
+ * a client that knows only the protocol can make it interrupt, do DMA, dawdle and fail.
+ */
+import { closeSync, ftruncateSync, openSync, unlinkSync } from 'node:fs';
+import { knownErrno } from '../../src/base/errno.ts';
+import { DeviceFault, Fault } from '../../src/base/fault.ts';
+import { dataView } from '../../src/base/int.ts';
+import { MIG_STATE, type MigState, nextState } from '../../src/vfio/migration-state.ts';
+import {
+  VFIO_DEVICE_FLAGS,
+  VFIO_DMA_MAP_FLAG,
+  VFIO_IRQ_INFO,
+  VFIO_MIGRATION,
+  VFIO_PCI_NUM_IRQS,
+  VFIO_PCI_NUM_REGIONS,
+  VFIO_REGION_INFO_FLAG,
+} from '../../src/vfio/uapi.ts';
+import type {
+  DmaLogRange,
+  DmaMapping,
+  IrqInfo,
+  IrqSet,
+  MigrationData,
+  MmapArea,
+  PrecopyInfo,
+  RegionInfo,
+  VfioDevice,
+} from '../../src/vfio/vfio-device.ts';
+import { CaseConfigSpace } from './case-config-space.ts';
+import { CaseIrqs } from './case-irqs.ts';
+import { BAR0, BAR0_SIZE, BUFFER, COMMAND, type CaseDeviceOptions } from './case-registers.ts';
+import { CaseLoad, CaseSave } from './case-stream.ts';
+
+const { READ, WRITE } = VFIO_REGION_INFO_FLAG;
+const PAGE = 4096;
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
+
+/** The conformance suite's device. */
+export class CaseDevice implements VfioDevice {
+  readonly info: VfioDevice['info'];
+  readonly migrationFlags: number;
+  readonly #options: CaseDeviceOptions;
+  readonly #memory = new Uint8Array(BAR0_SIZE);
+  readonly #registers = dataView(this.#memory);
+  readonly #config = new CaseConfigSpace();
+  readonly #irqs: CaseIrqs;
+  readonly #fd: number;
+  readonly #areas: ReadonlyMap<number, readonly MmapArea[]>;
+  readonly #maps = new Map<number, DmaMapping>();
+  #state: MigState = MIG_STATE.RUNNING;
+  #save: CaseSave | undefined;
+  #load: CaseLoad | undefined;
+  #dirty: Set<number> | undefined;
+  #logRanges: readonly DmaLogRange[] = [];
+
+  constructor(options: CaseDeviceOptions = {}) {
+    this.#options = options;
+    this.migrationFlags =
+      options.migrationFlags ??
+      VFIO_MIGRATION.STOP_COPY | VFIO_MIGRATION.P2P | VFIO_MIGRATION.PRE_COPY;
+    const canReset = options.canReset ?? true;
+    this.info = {
+      flags: VFIO_DEVICE_FLAGS.PCI | (canReset ? VFIO_DEVICE_FLAGS.RESET : 0),
+      numRegions: VFIO_PCI_NUM_REGIONS,
+      numIrqs: VFIO_PCI_NUM_IRQS,
+    };
+    const path = `${options.directory ?? '/dev/shm'}/case-device-${process.pid}`;
+    this.#fd = openSync(path, 'wx+');
+    unlinkSync(path);
+    ftruncateSync(this.#fd, 2 ** 20);
+    const area = (offset: number, size: number, fdOffset: number): MmapArea => ({
+      offset,
+      size,
+      fd: this.#fd,
+      fdOffset,
+    });
+    this.#areas = new Map([
+      [2, [area(0x1000, 0x1000, 0x1000), area(0x4000, 0x2000, 0x4000)]],
+      [4, [area(0, 0x10000, 0x80000)]],
+    ]);
+    this.#irqs = new CaseIrqs();
+    this.#powerOn();
+  }
+
+  #powerOn(): void {
+    const resets = this.#get(BAR0.RESET_COUNT);
+    this.#memory.fill(0);
+    this.#set(BAR0.ID, 0x4553_4143);
+    this.#set(BAR0.RESET_COUNT, resets);
+    this.#set(BAR0.STREAM_LENGTH, 10_000);
+    this.#config.reset();
+  }
+
+  #get(register: number): number {
+    return this.#registers.getUint32(register, true);
+  }
+
+  /** What the client told the device to do; nothing when it cannot be steered. */
+  #told(register: number): number {
+    return this.#options.steerable === false ? 0 : this.#get(register);
+  }
+
+  #set(register: number, value: number): void {
+    this.#registers.setUint32(register, value, true);
+  }
+
+  regionInfo(index: number): RegionInfo {
+    if (index >= VFIO_PCI_NUM_REGIONS) throw new Fault('EINVAL', `no region ${index}`);
+    const size = [BAR0_SIZE, 0, 0x8000, 0, 0x10000, 0, 0, 256, 0][index] ?? 0;
+    const areas = this.#areas.get(index) ?? [];
+    const flags = areas.length > 0 ? VFIO_REGION_INFO_FLAG.MMAP : 0;
+    return { index, size, areas, flags: size === 0 ? 0 : READ | WRITE | flags };
+  }
+
+  irqInfo(index: number): IrqInfo {
+    const count = CaseIrqs.counts[index];
+    if (count === undefined) throw new Fault('EINVAL', `no interrupt ${index}`);
+    const { EVENTFD, MASKABLE, AUTOMASKED, NORESIZE } = VFIO_IRQ_INFO;
+    return { index, count, flags: EVENTFD | (index === 0 ? MASKABLE | AUTOMASKED : NORESIZE) };
+  }
+
+  setIrqs(set: IrqSet): void {
+    this.#irqs.set(set);
+  }
+
+  #check(index: number, offset: number, count: number): void {
+    const { size } = this.regionInfo(index);
+    if (!(offset + count <= size)) throw new Fault('EINVAL', `outside of region ${index}`);
+    if (index === 0 && offset < BAR0.BROKEN + 4 && offset + count > BAR0.BROKEN)
+      throw new Fault('EIO', 'the broken register');
+  }
+
+  regionRead(index: number, offset: number, bytes: Uint8Array, at: number, count: number): void {
+    this.#check(index, offset, count);
+    if (index === 0) {
+      bytes.set(this.#memory.subarray(offset, offset + count), at);
+    } else if (index === 7) {
+      this.#config.read(offset, bytes, at, count);
+    } else {
+      bytes.fill(0, at, at + count);
+    }
+  }
+
+  regionWrite(index: number, offset: number, bytes: Uint8Array, at: number, count: number): void {
+    this.#check(index, offset, count);
+    const source = bytes.subarray(at, at + count);
+    if (index === 7) this.#config.write(offset, source);
+    if (index !== 0) return;
+    this.#memory.set(source, offset);
+    if (offset !== BAR0.COMMAND || count !== 4 || this.#options.steerable === false) return;
+    try {
+      this.#command(this.#get(BAR0.COMMAND));
+      this.#set(BAR0.RESULT, 0);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#set(BAR0.RESULT, error.errno);
+    }
+  }
+
+  #command(command: number): void {
+    const [a, b, c] = [this.#get(BAR0.ARG0), this.#get(BAR0.ARG1), this.#get(BAR0.ARG2)];
+    if (command === COMMAND.RAISE_IRQ) this.#irqs.raise(a, b);
+    else if (command === COMMAND.DMA_READ) this.#dma(b * 2 ** 32 + a, c, false);
+    else if (command === COMMAND.DMA_WRITE) this.#dma(b * 2 ** 32 + a, c, true);
+    else throw new Fault('EINVAL', `no command ${command}`);
+  }
+
+  #dma(iova: number, length: number, write: boolean): void {
+    const buffer = this.#memory.subarray(BUFFER, BUFFER + length);
+    for (let done = 0; done < length; ) {
+      const at = iova + done;
+      const map = [...this.#maps.values()].find((m) => at >= m.iova && at < m.iova + m.size);
+      if (map === undefined) throw new Fault('EFAULT', 'not mapped');
+      const part = buffer.subarray(done, done + Math.min(length - done, map.iova + map.size - at));
+      if (!write) map.memory.read(at - map.iova, part);
+      else if ((map.flags & VFIO_DMA_MAP_FLAG.WRITE) === 0) throw new Fault('EACCES', 'read-only');
+      else map.memory.write(at - map.iova, part);
+      if (write) this.#log(at, part.length);
+      done += part.length;
+    }
+  }
+
+  #log(iova: number, length: number): void {
+    const end = iova + length;
+    if (this.#dirty === undefined) return;
+    for (let page = Math.floor(iova / PAGE); page * PAGE < end; page++) {
+      const at = page * PAGE;
+      const covers = (r: DmaLogRange) => at < r.iova + r.length && at + PAGE > r.iova;
+      if (this.#logRanges.length === 0 || this.#logRanges.some(covers)) this.#dirty.add(page);
+    }
+  }
+
+  dmaMap(mapping: DmaMapping): void {
+    const end = mapping.iova + mapping.size;
+    for (const one of this.#maps.values())
+      if (mapping.iova < one.iova + one.size && end > one.iova)
+        throw new Fault('EEXIST', 'overlaps a mapping');
+    this.#maps.set(mapping.iova, mapping);
+    this.#countMaps();
+  }
+
+  dmaUnmap(iova: number, size: number): void {
+    if (this.#maps.get(iova)?.size !== size) throw new Fault('ENOENT', 'no such mapping');
+    this.#maps.delete(iova);
+    this.#countMaps();
+  }
+
+  dmaUnmapAll(): void {
+    this.#maps.clear();
+    this.#countMaps();
+  }
+
+  #countMaps(): void {
+    this.#set(BAR0.MAP_COUNT, this.#maps.size);
+    const inPlace = [...this.#maps.values()].filter((m) => m.memory.windows !== undefined);
+    this.#set(BAR0.WINDOW_COUNT, inPlace.length);
+  }
+
+  /** Takes its time: as a promise, or on the spot when SLOW_BLOCKS is set. */
+  async #dawdle(): Promise<void> {
+    const ms = this.#told(BAR0.SLOW_MS);
+    if (ms === 0) return;
+    if (this.#told(BAR0.SLOW_BLOCKS) !== 0) Atomics.wait(PAUSE, 0, 0, ms);
+    else await new Promise((resolve) => setTimeout(resolve, ms));
+  }
+
+  async reset(): Promise<void> {
+    if ((this.info.flags & VFIO_DEVICE_FLAGS.RESET) === 0)
+      throw new Fault('EINVAL', 'cannot be reset');
+    await this.#dawdle();
+    this.#endFiles();
+    this.#state = MIG_STATE.RUNNING;
+    this.#set(BAR0.RESET_COUNT, this.#get(BAR0.RESET_COUNT) + 1);
+    const count = this.#get(BAR0.MAP_COUNT);
+    this.#powerOn();
+    this.#set(BAR0.MAP_COUNT, count);
+    this.#countMaps();
+  }
+
+  #streamLength(): number {
+    return this.#options.steerable === false ? 10_000 : this.#get(BAR0.STREAM_LENGTH);
+  }
+
+  #endFiles(): void {
+    this.#save?.end();
+    this.#load?.end();
+    this.#save = undefined;
+    this.#load = undefined;
+  }
+
+  #needMigration(): void {
+    if (this.migrationFlags === 0) throw new Fault('ENOTTY', 'no migration');
+  }
+
+  async migrationState(): Promise<MigState> {
+    this.#needMigration();
+    return this.#state;
+  }
+
+  async setMigrationState(state: number): Promise<MigrationData | undefined> {
+    this.#needMigration();
+    let file: MigrationData | undefined;
+    nextState(this.#state, state, this.migrationFlags);
+    do {
+      const next = nextState(this.#state, state, this.migrationFlags);
+      if (next === this.#state) break;
+      file = await this.#arc(this.#state, next);
+      this.#state = next;
+    } while (this.#state !== state);
+    return file;
+  }
+
+  async #arc(from: MigState, to: MigState): Promise<MigrationData | undefined> {
+    const count = this.#get(BAR0.ARC_COUNT);
+    this.#memory[BAR0.ARC_LOG + (count % 64)] = (from << 4) | to;
+    this.#set(BAR0.ARC_COUNT, count + 1);
+    await this.#dawdle();
+    const errno = this.#told(BAR0.FAIL_ARC);
+    if (errno !== 0) {
+      this.#set(BAR0.FAIL_ARC, 0);
+      if (this.#told(BAR0.FAIL_KIND) === 0) throw new Fault(knownErrno(errno), 'told to fail');
+      this.#endFiles();
+      this.#state = MIG_STATE.ERROR;
+      throw new DeviceFault(knownErrno(errno), 'told to break');
+    }
+    return this.#move(from, to);
+  }
+
+  #move(from: MigState, to: MigState): MigrationData | undefined {
+    const { RUNNING, STOP, STOP_COPY, RESUMING, PRE_COPY, PRE_COPY_P2P } = MIG_STATE;
+    const saving = (state: MigState) =>
+      state === STOP_COPY || state === PRE_COPY || state === PRE_COPY_P2P;
+    if (saving(to)) {
+      this.#save ??= new CaseSave(this.#get(BAR0.SCRATCH), this.#streamLength());
+      if (to === STOP_COPY) this.#save.finish();
+      return this.#save;
+    }
+    if (to === RESUMING) {
+      this.#load = new CaseLoad(() => {
+        const errno = this.#told(BAR0.FAIL_WRITE);
+        if (errno !== 0) throw new Fault(knownErrno(errno), 'told to fail');
+      });
+      return this.#load;
+    }
+    if (from === RESUMING && to === STOP) {
+      const scratch = this.#load?.result();
+      this.#endFiles();
+      if (scratch === undefined) {
+        this.#state = MIG_STATE.ERROR;
+        throw new DeviceFault('EINVAL', 'the stream is not complete');
+      }
+      this.#set(BAR0.SCRATCH, scratch);
+    } else if (to === RUNNING || to === STOP || to === MIG_STATE.RUNNING_P2P) {
+      this.#endFiles();
+    }
+    return undefined;
+  }
+
+  async migrationDataSize(): Promise<number> {
+    this.#needMigration();
+    return CaseSave.size(this.#streamLength());
+  }
+
+  async precopyInfo(): Promise<PrecopyInfo> {
+    if ((this.migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0)
+      throw new Fault('ENOTTY', 'no pre-copy');
+    if (this.#state !== MIG_STATE.PRE_COPY && this.#state !== MIG_STATE.PRE_COPY_P2P)
+      throw new Fault('EINVAL', 'not in pre-copy');
+    return { initialBytes: this.#save?.initialLeft ?? 0, dirtyBytes: 0, reinit: false };
+  }
+
+  enablePrecopyInfoV2(): void {
+    if ((this.migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0)
+      throw new Fault('EINVAL', 'no pre-copy');
+  }
+
+  #needLogging(): void {
+    if (this.#options.dmaLogging === false) throw new Fault('ENOTTY', 'no DMA logging');
+  }
+
+  dmaLoggingStart(_pageSize: number, ranges: readonly DmaLogRange[]): void {
+    this.#needLogging();
+    if (this.#dirty !== undefined) throw new Fault('EBUSY', 'already logging');
+    this.#dirty = new Set();
+    this.#logRanges = ranges;
+  }
+
+  dmaLoggingStop(): void {
+    this.#needLogging();
+    this.#dirty = undefined;
+  }
+
+  dmaLoggingReport(iova: number, length: number, pageSize: number, bitmap: Uint8Array): void {
+    this.#needLogging();
+    const dirty = this.#dirty;
+    if (dirty === undefined) throw new Fault('EINVAL', 'not logging');
+    for (const page of [...dirty]) {
+      const from = Math.max(page * PAGE, iova);
+      const to = Math.min((page + 1) * PAGE, iova + length);
+      if (from >= to) continue;
+      const last = Math.ceil((to - iova) / pageSize);
+      for (let bit = Math.floor((from - iova) / pageSize); bit < last; bit++)
+        bitmap[bit >> 3] = (bitmap[bit >> 3] ?? 0) | (1 << (bit & 7));
+      dirty.delete(page);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#endFiles();
+    this.#irqs.releaseAll();
+    this.#maps.clear();
+    this.#dirty = undefined;
+  }
+
+  /** Lets go of the memory behind the mappable regions; the device is then of no use. */
+  destroy(): void {
+    closeSync(this.#fd);
+  }
+}
