@@ -7,7 +7,7 @@ const ROOMS = {
   xe: ['base'],
   'xe-vfio-pci': ['base', 'vfio', 'vfio-pci'],
   pf: ['base', 'xe', 'xe-vfio-pci/xe-sriov-vfio.ts'],
-  gpu: ['base', 'xe', 'pf/ports.ts', 'vfio-pci/pci-function.ts', 'sys'],
+  gpu: ['base', 'vfio', 'xe', 'pf/ports.ts', 'vfio-pci/pci-function.ts', 'sys'],
   'vfio-user': ['base', 'vfio', 'sys'],
   linux: ['base', 'vfio', 'vfio-pci', 'xe', 'xe-vfio-pci/xe-sriov-vfio.ts', 'sys'],
   sys: ['base'],
@@ -36,7 +36,7 @@ const PACKAGES = {
 };
 
 /** Rooms that compute and hold state only: no files, no processes, no network. */
-const PURE_ROOMS = ['base', 'vfio', 'vfio-pci', 'xe', 'xe-vfio-pci', 'pf'];
+const PURE_ROOMS = ['base', 'vfio', 'xe', 'xe-vfio-pci', 'pf'];
 
 /** The Node modules that compute and hold no outside resource. */
 const PURE_NODE_MODULES = ['buffer', 'crypto', 'events', 'util', 'zlib'];
@@ -86,9 +86,10 @@ module.exports = {
     {
       name: 'no-cycles',
       severity: 'error',
-      comment: 'a cycle hides which of the two is the lower one',
+      comment:
+        'a cycle hides which of the two is the lower one; types alone may refer to each other',
       from: { path: '^src/' },
-      to: { circular: true },
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
     },
     {
       name: 'not-resolvable',

@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 import { SummaryReporter } from './test/support/summary-reporter.ts';
 
 /** What takes minutes, needs QEMU or measures: run by .ci/run and `npm test -- --slow`. */
-const SLOW = ['test/e2e/slow/**/*.test.ts', 'test/e2e/qemu*.test.ts', 'test/guest/**/*.test.ts'];
+const SLOW = ['slow/**/*', 'qemu*', 'guest*'].map((part) => `test/e2e/${part}.test.ts`);
 
 export default defineConfig({
   test: {
@@ -17,6 +17,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: SLOW,
           testTimeout: 30_000,
+          // Tests wait for child processes more than they compute.
+          maxWorkers: '100%',
         },
       },
       {

@@ -53,6 +53,6 @@ export async function readStream(
 }
 
 /** @throws {Fault} ECANCELED when the signal was given */
-export function throwIfCancelled(signal: AbortSignal | undefined): void {
+function throwIfCancelled(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw new Fault('ECANCELED', 'it was called off');
 }

@@ -3,7 +3,13 @@ import { StreamFault } from '../base/fault.ts';
 import { type DeviceClaim, mergeClaims } from '../migration/stream-device.ts';
 import type { StreamFile } from '../migration/stream-file.ts';
 import { StreamVerifier, type VerifyReport } from '../migration/stream-verify.ts';
-import { formatOf, type OfflineOptions, readStream, type StreamFormat, withStreamFile } from './offline.ts';
+import {
+  formatOf,
+  type OfflineOptions,
+  readStream,
+  type StreamFormat,
+  withStreamFile,
+} from './offline.ts';
 
 /** A file that would be taken. */
 export interface VerifyAccepted extends VerifyReport {

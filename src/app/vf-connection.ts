@@ -28,7 +28,7 @@ export interface VfConnection extends MigrationEnd {
 const NOBODY = new Set(['ENOENT', 'ECONNREFUSED']);
 
 /**
- * Connects to the VF served at `path` as a tool: the VMM stays connected, and its memory and
+ * Connects to the VF served at `path` as a migration client: the VMM stays connected, and its memory and
  * interrupts stay as they are.
  *
  * @throws {Fault} ENOENT, ECONNREFUSED when nobody serves it; EACCES; EPROTO for a bad server
@@ -83,6 +83,6 @@ async function probeState(path: string): Promise<MigState | undefined> {
 
 function connectAsTool(path: string, more: object = {}): Promise<VfioUserClient> {
   return VfioUserClient.connect(path, {
-    capabilities: { [XE_VFIO_CAPABILITY]: { role: 'tool', ...more } },
+    capabilities: { [XE_VFIO_CAPABILITY]: { role: 'migration', ...more } },
   });
 }

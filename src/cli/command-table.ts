@@ -48,4 +48,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: 'name what differs between two streams or checkpoints',
     load: () => import('./commands/diff.ts'),
   },
+  {
+    name: 'bench',
+    summary: 'measure beside yardsticks, as ratios',
+    load: () => import('./commands/bench.ts'),
+  },
 ];

@@ -3,6 +3,9 @@ import type { Command } from 'commander';
 import { EXIT, type ExitCode } from './exit-codes.ts';
 import type { Output } from './output.ts';
 
+/** The signals that call a command off. */
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
 /** What a command works with. */
 export class CommandContext {
   readonly output: Output;
@@ -11,6 +14,7 @@ export class CommandContext {
   /** What the process exits with when the command returns; a Fault that it throws decides itself. */
   exitCode: ExitCode = EXIT.DONE;
   #abort: AbortController | undefined;
+  readonly #onSignal = () => this.#abort?.abort();
 
   constructor(output: Output) {
     this.output = output;
@@ -22,11 +26,15 @@ export class CommandContext {
    */
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
-      const abort = new AbortController();
-      for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => abort.abort());
-      this.#abort = abort;
+      this.#abort = new AbortController();
+      for (const name of SIGNALS) process.once(name, this.#onSignal);
     }
     return this.#abort.signal;
+  }
+
+  /** Takes the listeners back. Idempotent. */
+  close(): void {
+    for (const name of SIGNALS) process.off(name, this.#onSignal);
   }
 }
 

@@ -2,7 +2,14 @@
 import { Command, CommanderError } from 'commander';
 import { CommandContext } from './command.ts';
 import { COMMANDS } from './command-table.ts';
-import { asFault, EXIT, EXIT_MEANINGS, type ExitCode, exitCodeOf, UsageFault } from './exit-codes.ts';
+import {
+  asFault,
+  EXIT,
+  EXIT_MEANINGS,
+  type ExitCode,
+  exitCodeOf,
+  UsageFault,
+} from './exit-codes.ts';
 import { Output, type OutputSinks } from './output.ts';
 import { readVersion } from './version.ts';
 
@@ -18,6 +25,7 @@ export async function main(
   sinks: OutputSinks = process,
 ): Promise<ExitCode> {
   const output = new Output(sinks);
+  if (sinks === process) endQuietlyWithReader();
   const context = new CommandContext(output);
   output.json = wantsJson(argv);
   try {
@@ -31,7 +39,17 @@ export async function main(
     const what = fault instanceof UsageFault ? 'the command line is not understood' : undefined;
     output.failure(what ?? `${context.doing} failed`, fault);
     return exitCodeOf(fault);
+  } finally {
+    context.close();
   }
+}
+
+/** Lets `xe-vfio ... | head` end like any other command: whoever read has seen enough. */
+function endQuietlyWithReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.DONE);
+    throw error;
+  });
 }
 
 /** True when `--json` stands among the options, also when the rest cannot be understood. */
@@ -50,7 +68,9 @@ async function build(argv: readonly string[], context: CommandContext): Promise<
     .addHelpText('after', () => exitCodeHelp());
   const asked = askedFor(argv);
   for (const { name, summary, load } of COMMANDS) {
-    const command = configure(new Command(name), output).summary(summary).description(sentence(summary));
+    const command = configure(new Command(name), output)
+      .summary(summary)
+      .description(sentence(summary));
     if (name === asked) {
       command.option('--json', 'print JSON');
       (await load()).define(command, context);

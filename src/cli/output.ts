@@ -1,9 +1,9 @@
 /** What commands say and where: results on stdout, everything else on stderr. */
-import type { Fault } from '../base/fault.ts';
+import { type Fault, MigrationFault } from '../base/fault.ts';
 import { hintOf } from './exit-codes.ts';
 
 /** The version of every JSON document that a command prints. */
-export const SCHEMA = 1;
+const SCHEMA = 1;
 
 /** A place to write text to, such as `process.stdout`. */
 export interface TextSink {
@@ -56,7 +56,11 @@ export class Output {
   failure(what: string, fault: Fault): void {
     const { code: errno, message: reason } = fault;
     const said = { errno, reason, hint: hintOf(fault) };
-    if (this.json) this.result({ ok: false, ...said }, () => []);
+    const place =
+      fault instanceof MigrationFault
+        ? { phase: fault.phase, role: fault.role, ...fault.ends }
+        : {};
+    if (this.json) this.result({ ok: false, ...said, ...place }, () => []);
     else this.refusal(what, said);
   }
 

@@ -28,7 +28,8 @@ export class DmaTable {
     const mapping = this.#find(iova, target.length);
     if (mapping === undefined) return false;
     const window = windowOf(mapping, iova - mapping.iova, target.length);
-    if (window === undefined) return attempt(() => mapping.memory.read(iova - mapping.iova, target));
+    if (window === undefined)
+      return attempt(() => mapping.memory.read(iova - mapping.iova, target));
     target.set(window);
     return true;
   }

@@ -22,7 +22,7 @@ import { VfFunction } from './vf-function.ts';
 import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
 
 /** Firmware that an emulated GuC claims to be: 70.54 or newer can migrate VFs. */
-export const DEFAULT_GUC_VERSION: GucVersion = { major: 70, minor: 58, patch: 0 };
+const DEFAULT_GUC_VERSION: GucVersion = { major: 70, minor: 58, patch: 0 };
 
 /** What an emulated GPU is to be. */
 export interface EmulatedGpuOptions {

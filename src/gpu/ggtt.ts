@@ -14,7 +14,7 @@ import { GGTT_PAGE_SIZE, GGTT_PTE_LO, GGTT_PTE_SIZE, GUC_GGTT_TOP, withVfid } fr
 import { DeviceMemory } from './device-memory.ts';
 
 /** Bytes of GGTT at the top that the emulated PF keeps for its own buffers. */
-export const PF_GGTT_RESERVED = 32 * 2 ** 20;
+const PF_GGTT_RESERVED = 32 * 2 ** 20;
 
 /** The part of a GGTT that a VF owns. */
 export class GgttWindow {
@@ -43,7 +43,14 @@ export class GgttWindow {
     return this.size / GGTT_PAGE_SIZE;
   }
 
-  /** The PTEs as the VF sees them, two dwords each; makes the memory. */
+  /** The bytes of the PTEs as the VF sees them; makes the memory. */
+  get bytes(): Uint8Array {
+    this.#bytes ??= this.memory.view(this.memoryOffset, pteOffset(this.size));
+    return this.#bytes;
+  }
+  #bytes: Uint8Array | undefined;
+
+  /** The same as dwords, two a PTE. */
   get words(): Uint32Array {
     this.#words ??= this.#makeWords();
     return this.#words;
@@ -62,13 +69,14 @@ export class GgttWindow {
 
   /** Lets go of the memory. Idempotent. */
   close(): void {
+    this.#bytes = undefined;
     this.#words = undefined;
     this.memory.close();
   }
 
   #makeWords(): Uint32Array {
-    const bytes = this.memory.view(this.memoryOffset, pteOffset(this.size));
-    return new Uint32Array(bytes.buffer, bytes.byteOffset, this.count * 2);
+    const { buffer, byteOffset } = this.bytes;
+    return new Uint32Array(buffer, byteOffset, this.count * 2);
   }
 }
 

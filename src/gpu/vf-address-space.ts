@@ -32,7 +32,9 @@ export class VfAddressSpace {
   contains(address: number, length: number): boolean {
     const window = this.#sources.ggtt();
     return (
-      window !== undefined && address >= window.start && address + length <= window.start + window.size
+      window !== undefined &&
+      address >= window.start &&
+      address + length <= window.start + window.size
     );
   }
 
@@ -67,8 +69,7 @@ export class VfAddressSpace {
     for (let done = 0; done < bytes.length; ) {
       const at = address + done;
       const length = Math.min(bytes.length - done, GGTT_PAGE_SIZE - (at % GGTT_PAGE_SIZE));
-      const part =
-        length === bytes.length ? bytes : bytes.subarray(done, done + length);
+      const part = length === bytes.length ? bytes : bytes.subarray(done, done + length);
       if (!this.#page(at, part, write)) return false;
       done += length;
     }

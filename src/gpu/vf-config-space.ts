@@ -14,7 +14,7 @@ import { PCI_VENDOR_ID_INTEL } from '../xe/platforms.ts';
 export const CONFIG_SIZE = 4096;
 
 /** Offsets of the capabilities. */
-export const VF_CAPABILITY = { PCIE: 0x70, MSI: 0xac, PM: 0xd0, EXTENDED: 0x100 } as const;
+const VF_CAPABILITY = { PCIE: 0x70, MSI: 0xac, PM: 0xd0, EXTENDED: 0x100 } as const;
 
 const PCI = { COMMAND: 0x04, STATUS: 0x06, REVISION: 0x08, SUBSYSTEM: 0x2c, CAP_POINTER: 0x34 };
 const CAP_ID = { PM: 0x01, MSI: 0x05, PCIE: 0x10 };
@@ -24,29 +24,18 @@ const STATUS_CAP_LIST = 0x0010;
 /** Display controller, VGA compatible. */
 const CLASS_CODE = 0x030000;
 
-/** Offset of the Device Control register and its FLR bit. */
-const DEVCTL = VF_CAPABILITY.PCIE + 0x08;
-const DEVCTL_FLR = 0x8000;
-/** Byte of DEVCTL that holds the FLR bit. */
-const DEVCTL_FLR_BYTE = DEVCTL + 1;
+/** The byte of Device Control that holds the FLR bit, and the bit in it. */
+const DEVCTL_HIGH_BYTE = VF_CAPABILITY.PCIE + 0x09;
+const DEVCTL_HIGH_FLR = 0x80;
 
 /** Configuration space of one VF. */
 export class VfConfigSpace {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  readonly #writable: Uint8Array;
   readonly #initial: Uint8Array;
 
   constructor(platform: Platform, deviceId: number, revisionId: number) {
     this.#initial = initialSpace(platform, deviceId, revisionId);
     this.#bytes = this.#initial.slice();
-    this.#view = new DataView(this.#bytes.buffer);
-    this.#writable = WRITABLE;
-  }
-
-  /** True when the function may send interrupts and reach memory. */
-  get busMaster(): boolean {
-    return (this.#view.getUint16(PCI.COMMAND, true) & BUS_MASTER) !== 0;
   }
 
   /** Copies `count` bytes at `offset`. */
@@ -60,9 +49,9 @@ export class VfConfigSpace {
     for (let i = 0; i < count && offset + i < CONFIG_SIZE; i++) {
       const place = offset + i;
       const value = bytes[at + i] as number;
-      const mask = this.#writable[place] as number;
+      const mask = WRITABLE[place] as number;
       this.#bytes[place] = ((this.#bytes[place] as number) & ~mask) | (value & mask);
-      if (place === DEVCTL_FLR_BYTE && (value & (DEVCTL_FLR >> 8)) !== 0) reset = true;
+      if (place === DEVCTL_HIGH_BYTE && (value & DEVCTL_HIGH_FLR) !== 0) reset = true;
     }
     return reset;
   }
@@ -78,11 +67,9 @@ const WRITABLE = writableBits();
 function writableBits(): Uint8Array {
   const bytes = new Uint8Array(CONFIG_SIZE);
   const view = new DataView(bytes.buffer);
-  // A VF has bus mastering; memory space is enabled by the PF and INTx does not exist.
+  // A VF has bus mastering of its own; memory space, payload sizes, ordering and error reporting
+  // are the PF's, and INTx does not exist.
   view.setUint16(PCI.COMMAND, BUS_MASTER, true);
-  bytes[0x3c] = 0xff;
-  view.setUint16(DEVCTL, 0x7fff, true);
-  view.setUint16(VF_CAPABILITY.PCIE + 0x28, 0x041f, true);
   view.setUint16(VF_CAPABILITY.MSI + 2, 0x0001, true);
   view.setUint32(VF_CAPABILITY.MSI + 4, 0xffff_fffc, true);
   view.setUint32(VF_CAPABILITY.MSI + 8, 0xffff_ffff, true);
@@ -115,9 +102,8 @@ function addPcie(view: DataView, platform: Platform): void {
   view.setUint16(at + 0x02, (type << 4) | 2, true);
   // Role-based error reporting, FLR, payloads of 128 bytes (256 on a card).
   view.setUint32(at + 0x04, 0x1000_8000 | (platform.discrete ? 1 : 0), true);
-  view.setUint16(DEVCTL, 0x2810 & ~DEVCTL_FLR, true);
   if (platform.discrete) {
-    // Behind the card's own switch every link is 2.5 GT/s and one lane wide on paper.
+    // What Intel's cards show: 2.5 GT/s and one lane behind the card's own switch.
     view.setUint32(at + 0x0c, 0x0000_0011, true);
     view.setUint16(at + 0x12, 0x0011, true);
   }

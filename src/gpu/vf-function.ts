@@ -1,10 +1,12 @@
 /** One emulated VF as a PCI function. */
-import type { Bar, PciFunction } from '../vfio-pci/pci-function.ts';
-import { roundUpPowerOfTwo } from '../base/int.ts';
+
+import { alignDown, alignUp, roundUpPowerOfTwo } from '../base/int.ts';
 import { signalEventFd } from '../sys/eventfd.ts';
+import type { Bar, PciFunction } from '../vfio-pci/pci-function.ts';
 import { VF_NOTIFY } from '../xe/guc/pf-actions.ts';
 import { GTTMMADR, PCI_VENDOR_ID_INTEL, type Platform, XE_BAR } from '../xe/platforms.ts';
 import { GGTT_PAGE_SIZE } from '../xe/pte.ts';
+import type { DeviceMemory } from './device-memory.ts';
 import { DmaTable } from './dma.ts';
 import { type Ggtt, type GgttWindow, pteOffset } from './ggtt.ts';
 import type { Guc } from './guc/guc.ts';
@@ -12,7 +14,7 @@ import type { GucVfHost } from './guc/guc-vf-host.ts';
 import { VfAddressSpace } from './vf-address-space.ts';
 import { CONFIG_SIZE, VfConfigSpace } from './vf-config-space.ts';
 import { type RegisterTarget, VF_REGISTER_HANDLERS } from './vf-registers.ts';
-import type { Vram } from './vram.ts';
+import type { VfVram, Vram } from './vram.ts';
 
 type DmaMapping = Parameters<PciFunction['dmaMap']>[0];
 type Area = Bar['areas'][number];
@@ -20,7 +22,16 @@ type Area = Bar['areas'][number];
 /** VFIO_PCI_MSI_IRQ_INDEX. */
 const MSI_INDEX = 1;
 
+/** Bytes up to which copying one by one beats making views. */
+const SMALL_ACCESS = 8;
+
 const ABSENT: Bar = { size: 0, is64Bit: false, prefetchable: false, areas: [] };
+
+interface KnownBars {
+  readonly ggtt: GgttWindow | undefined;
+  readonly vram: VfVram | undefined;
+  readonly bars: readonly Bar[];
+}
 
 /** What a VF is part of. */
 export interface VfSurroundings {
@@ -53,6 +64,8 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   /** The page that user space maps as a write barrier: plain memory. */
   #barrierPage: Uint8Array | undefined;
   #msi: number | null = null;
+  /** The BARs as they follow from what the VF owns now. */
+  #bars: KnownBars | undefined;
 
   constructor(vfid: number, around: VfSurroundings) {
     this.vfid = vfid;
@@ -69,13 +82,16 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   }
 
   get bars(): readonly Bar[] {
-    const gttmmadr: Bar = {
-      size: GTTMMADR.size,
-      is64Bit: true,
-      prefetchable: false,
-      areas: this.#ggttAreas(),
-    };
-    return [gttmmadr, ABSENT, this.#lmemBar(), ABSENT, ABSENT, ABSENT];
+    const ggtt = this.#around.ggtt.window(this.vfid);
+    const vram = this.#around.vram?.object(this.vfid);
+    let known = this.#bars;
+    if (known === undefined || known.ggtt !== ggtt || known.vram !== vram) {
+      const gttmmadr = gttmmadrBar(ggtt);
+      const lmem = vram === undefined ? ABSENT : lmemBar(vram);
+      known = { ggtt, vram, bars: [gttmmadr, ABSENT, lmem, ABSENT, ABSENT, ABSENT] };
+      this.#bars = known;
+    }
+    return known.bars;
   }
 
   configRead(offset: number, bytes: Uint8Array, at: number, count: number): void {
@@ -136,42 +152,6 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     this.#dma.clear();
   }
 
-  #lmemBar(): Bar {
-    const vram = this.#around.vram?.object(this.vfid);
-    if (vram === undefined) return ABSENT;
-    const area: Area = {
-      offset: 0,
-      size: vram.size,
-      fdOffset: 0,
-      get fd() {
-        return vram.memory.fd;
-      },
-    };
-    const size = roundUpPowerOfTwo(vram.size);
-    return { size, is64Bit: true, prefetchable: true, areas: [area] };
-  }
-
-  /** The whole pages of BAR 0 that hold PTEs of this VF and of nobody else. */
-  #ggttAreas(): readonly Area[] {
-    const window = this.#around.ggtt.window(this.vfid);
-    if (window === undefined) return [];
-    const start = pteOffset(window.start);
-    const first = Math.ceil(start / GGTT_PAGE_SIZE) * GGTT_PAGE_SIZE;
-    const end = start + pteOffset(window.size);
-    const size = Math.floor(end / GGTT_PAGE_SIZE) * GGTT_PAGE_SIZE - first;
-    if (size <= 0) return [];
-    return [
-      {
-        offset: GTTMMADR.ggttStart + first,
-        size,
-        fdOffset: first - start + window.memoryOffset,
-        get fd() {
-          return window.memory.fd;
-        },
-      },
-    ];
-  }
-
   #readGttmmadr(offset: number, bytes: Uint8Array, at: number, count: number): void {
     if (offset >= GTTMMADR.ggttStart) {
       this.#ggttBytes(offset - GTTMMADR.ggttStart, bytes, at, count, false);
@@ -207,7 +187,7 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
         const shift = (skip + i) * 8;
         value = (value & ~(0xff << shift)) | ((bytes[at + done + i] as number) << shift);
       }
-      this.#writeDword(place - skip, value >>> 0);
+      this.#writeDword(place - skip, value);
       done += length;
     }
   }
@@ -216,7 +196,7 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     if (offset < GTTMMADR.mmioEnd) return VF_REGISTER_HANDLERS.get(offset)?.read(this) ?? 0;
     if (offset < GTTMMADR.barrierPage || this.#barrierPage === undefined) return 0;
     this.#dword.set(this.#barrierPage.subarray(offset & 0xffc, (offset & 0xffc) + 4));
-    return this.#dwordView.getUint32(0, true);
+    return this.#dwordView.getInt32(0, true);
   }
 
   #writeDword(offset: number, value: number): void {
@@ -224,7 +204,7 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
       VF_REGISTER_HANDLERS.get(offset)?.write(this, value);
     } else if (offset >= GTTMMADR.barrierPage) {
       this.#barrierPage ??= new Uint8Array(GGTT_PAGE_SIZE);
-      this.#dwordView.setUint32(0, value, true);
+      this.#dwordView.setInt32(0, value, true);
       this.#barrierPage.set(this.#dword, offset & 0xffc);
     }
   }
@@ -238,14 +218,17 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     const from = Math.max(offset, start);
     const to = Math.min(offset + count, start + pteOffset(window.size));
     if (from >= to) return;
-    const ptes = this.#ptes(window).subarray(from - start, to - start);
-    const part = bytes.subarray(at + from - offset, at + to - offset);
-    if (write) ptes.set(part);
-    else part.set(ptes);
-  }
-
-  #ptes(window: GgttWindow): Uint8Array {
-    return window.memory.view(window.memoryOffset, pteOffset(window.size));
+    const ptes = window.bytes;
+    const first = at + from - offset;
+    if (to - from > SMALL_ACCESS) {
+      const part = bytes.subarray(first, first + to - from);
+      if (write) ptes.set(part, from - start);
+      else part.set(ptes.subarray(from - start, to - start));
+    } else if (write) {
+      for (let i = 0; i < to - from; i++) ptes[from - start + i] = bytes[first + i] as number;
+    } else {
+      for (let i = 0; i < to - from; i++) bytes[first + i] = ptes[from - start + i] as number;
+    }
   }
 
   #readLmem(offset: number, bytes: Uint8Array, at: number, count: number): void {
@@ -261,4 +244,36 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     if (vram !== undefined && inside > 0)
       vram.view(offset, inside).set(bytes.subarray(at, at + inside));
   }
+}
+
+function gttmmadrBar(window: GgttWindow | undefined): Bar {
+  const areas = window === undefined ? [] : ggttAreas(window);
+  return { size: GTTMMADR.size, is64Bit: true, prefetchable: false, areas };
+}
+
+/** The whole pages of BAR 0 that hold PTEs of this VF and of nobody else. */
+function ggttAreas(window: GgttWindow): readonly Area[] {
+  const start = pteOffset(window.start);
+  const first = alignUp(start, GGTT_PAGE_SIZE);
+  const size = alignDown(start + pteOffset(window.size), GGTT_PAGE_SIZE) - first;
+  if (size <= 0) return [];
+  const fdOffset = first - start + window.memoryOffset;
+  return [memoryArea(window.memory, GTTMMADR.ggttStart + first, size, fdOffset)];
+}
+
+function lmemBar(vram: VfVram): Bar {
+  const areas = [memoryArea(vram.memory, 0, vram.size, 0)];
+  return { size: roundUpPowerOfTwo(vram.size), is64Bit: true, prefetchable: true, areas };
+}
+
+/** An area whose descriptor is made when somebody asks for it. */
+function memoryArea(memory: DeviceMemory, offset: number, size: number, fdOffset: number): Area {
+  return {
+    offset,
+    size,
+    fdOffset,
+    get fd() {
+      return memory.fd;
+    },
+  };
 }

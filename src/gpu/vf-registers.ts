@@ -15,7 +15,10 @@ export interface RegisterTarget {
   readonly mediaGuc: Guc | undefined;
 }
 
-/** One register: plain functions, shared by all VFs. */
+/**
+ * One register: plain functions, shared by all VFs. Values are bit patterns as signed 32-bit
+ * integers: those are the ones that V8 hands around without allocating.
+ */
 export interface RegisterHandler {
   readonly read: (target: RegisterTarget) => number;
   readonly write: (target: RegisterTarget, value: number) => void;
@@ -44,7 +47,7 @@ function buildHandlers(): ReadonlyMap<number, RegisterHandler> {
 function addFlags(handlers: Map<number, RegisterHandler>, offset: number, guc: GucOf): void {
   for (let n = 0; n < VF_SW_FLAG_COUNT; n++)
     handlers.set(offset + n * 4, {
-      read: (target) => guc(target)?.readFlag(target.vfid, n) ?? 0,
+      read: (target) => (guc(target)?.readFlag(target.vfid, n) ?? 0) | 0,
       write: (target, value) => guc(target)?.writeFlag(target.vfid, n, value),
     });
 }

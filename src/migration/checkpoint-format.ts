@@ -18,11 +18,11 @@ import { PACKET_HEADER_SIZE } from '../xe/migration-packet.ts';
 import type { VfProfile } from './vf-profile.ts';
 
 /** First bytes of a checkpoint; no stream begins with 0x89, and text conversions break it. */
-export const CHECKPOINT_MAGIC = Uint8Array.of(0x89, 0x58, 0x45, 0x56, 0x46, 0x0d, 0x0a, 0x1a);
+const CHECKPOINT_MAGIC = Uint8Array.of(0x89, 0x58, 0x45, 0x56, 0x46, 0x0d, 0x0a, 0x1a);
 /** First bytes of the footer: `XEVFEND` and a zero. */
-export const FOOTER_MAGIC = Uint8Array.of(0x58, 0x45, 0x56, 0x46, 0x45, 0x4e, 0x44, 0x00);
+const FOOTER_MAGIC = Uint8Array.of(0x58, 0x45, 0x56, 0x46, 0x45, 0x4e, 0x44, 0x00);
 /** The only format version there is. */
-export const CHECKPOINT_VERSION = 1;
+const CHECKPOINT_VERSION = 1;
 /** Bytes of the header: the stream begins at a page. */
 export const CHECKPOINT_HEADER_SIZE = 4096;
 /** Bytes of an index entry. */
@@ -85,7 +85,7 @@ export const CHECKPOINT_FOOTER_LAYOUT = [
 ] as const;
 
 /** Where the SHA-256 of the footer lies, and with it the end of what it covers. */
-export const FOOTER_SHA256_OFFSET = 32;
+const FOOTER_SHA256_OFFSET = 32;
 const FOOTER_CRC_OFFSET = 68;
 
 /** What a checkpoint's header says. */
@@ -120,6 +120,10 @@ const AT = Object.fromEntries(
   CHECKPOINT_HEADER_LAYOUT.map(({ name, offset }) => [name, offset]),
 ) as Record<(typeof CHECKPOINT_HEADER_LAYOUT)[number]['name'], number>;
 const PLATFORM_SIZE = 16;
+/** The last millisecond that a Date can hold. */
+const TIME_MAX = 8_640_000_000_000_000;
+/** Names go to terminals. */
+const PRINTABLE = /^[ -~]*$/;
 
 /** True when `bytes` begin as a checkpoint does. */
 export function isCheckpoint(bytes: Uint8Array): boolean {
@@ -133,12 +137,16 @@ export function encodeCheckpointHeader({ profile, createdAt }: CheckpointHeader)
   bytes.set(CHECKPOINT_MAGIC);
   view.setUint32(AT.version, CHECKPOINT_VERSION, true);
   view.setUint32(AT.headerSize, CHECKPOINT_HEADER_SIZE, true);
-  const known = KNOWN.reduce((bits, name, at) => bits | (profile[name] === undefined ? 0 : 1 << at), 0);
+  const known = KNOWN.reduce(
+    (bits, name, at) => bits | (profile[name] === undefined ? 0 : 1 << at),
+    0,
+  );
   view.setUint32(AT.known, known, true);
   for (const name of U32_FIELDS) view.setUint32(AT[name], profile[name] ?? 0, true);
   for (const name of U64_FIELDS) writeU64(view, AT[name], profile[name] ?? 0);
   const { major, minor, patch } = profile.gucVersion ?? { major: 0, minor: 0, patch: 0 };
-  [major, minor, patch].forEach((part, at) => view.setUint32(AT.gucVersion + 4 * at, part, true));
+  for (const [at, part] of [major, minor, patch].entries())
+    view.setUint32(AT.gucVersion + 4 * at, part, true);
   const platform = new TextEncoder().encode(profile.platform ?? '');
   if (platform.length > PLATFORM_SIZE) throw new RangeError('the platform name is above 16 bytes');
   bytes.set(platform, AT.platform);
@@ -166,7 +174,16 @@ export function decodeCheckpointHeader(bytes: Uint8Array): CheckpointHeader {
       hint: 'use the version of xe-vfio that wrote it, or a newer one',
     });
   const createdAt = readU64(view, AT.createdAt);
-  return { profile: decodeProfile(view), createdAt: createdAt === 0 ? undefined : createdAt };
+  const profile = decodeProfile(view);
+  const sizes = [profile.ggttSize ?? 0, profile.vramSize ?? 0];
+  // The CRC keeps accidents out, this keeps out what no one writes but somebody may forge.
+  if (
+    createdAt > TIME_MAX ||
+    !sizes.every(Number.isFinite) ||
+    !PRINTABLE.test(profile.platform ?? '')
+  )
+    throw new Fault('EUCLEAN', 'the header of the checkpoint has values that cannot be');
+  return { profile, createdAt: createdAt === 0 ? undefined : createdAt };
 }
 
 function decodeProfile(view: DataView): VfProfile {
@@ -273,7 +290,8 @@ export function encodeCheckpointFooter(footer: CheckpointFooter): Uint8Array {
  */
 export function decodeCheckpointFooter(bytes: Uint8Array, fileSize: number): CheckpointFooter {
   const view = dataView(bytes);
-  const has = bytes.length === CHECKPOINT_FOOTER_SIZE && FOOTER_MAGIC.every((b, at) => bytes[at] === b);
+  const has =
+    bytes.length === CHECKPOINT_FOOTER_SIZE && FOOTER_MAGIC.every((b, at) => bytes[at] === b);
   if (!has)
     throw new Fault('EUCLEAN', `the checkpoint has no footer: it was cut at byte ${fileSize}`);
   if (view.getUint32(FOOTER_CRC_OFFSET, true) !== crc32(bytes.subarray(0, FOOTER_CRC_OFFSET)))

@@ -18,7 +18,7 @@ import {
 } from './vf-profile.ts';
 
 /** The oldest firmware that can save and restore a VF. Source: pf_gt_migration_check_support. */
-export const MIGRATION_GUC_VERSION: FirmwareVersion = { major: 70, minor: 54, patch: 0 };
+const MIGRATION_GUC_VERSION: FirmwareVersion = { major: 70, minor: 54, patch: 0 };
 
 /** What two profiles are compared by. */
 export type ProfileField = Exclude<keyof VfProfile, 'platform'>;

@@ -61,3 +61,40 @@ export class ExtentMap {
     return low;
   }
 }
+
+/** A part of a resource that one or both of two maps have. */
+export interface SharedPart {
+  readonly start: number;
+  readonly end: number;
+  /** Where each of the two has it in its stream, if it has it. */
+  readonly a: number | undefined;
+  readonly b: number | undefined;
+}
+
+/** The parts of two lists of extents, cut so that each lies in one extent of each list or in none. */
+export function* sideBySide(
+  left: readonly Extent[],
+  right: readonly Extent[],
+): Generator<SharedPart> {
+  let [i, j, at] = [0, 0, 0];
+  for (;;) {
+    while ((left[i]?.end ?? Infinity) <= at) i++;
+    while ((right[j]?.end ?? Infinity) <= at) j++;
+    const [a, b] = [left[i], right[j]];
+    if (a === undefined && b === undefined) return;
+    const start = Math.max(at, Math.min(a?.start ?? Infinity, b?.start ?? Infinity));
+    const inA = a !== undefined && a.start <= start;
+    const inB = b !== undefined && b.start <= start;
+    const end = Math.min(
+      inA ? a.end : (a?.start ?? Infinity),
+      inB ? b.end : (b?.start ?? Infinity),
+    );
+    yield {
+      start,
+      end,
+      a: inA ? a.position + start - a.start : undefined,
+      b: inB ? b.position + start - b.start : undefined,
+    };
+    at = end;
+  }
+}

@@ -1,6 +1,10 @@
 /** Walks over the packets of a file from header to header, without reading the payloads. */
 import { dataView } from '../base/int.ts';
-import { decodePacketHeader, PACKET_HEADER_SIZE, type PacketHeader } from '../xe/migration-packet.ts';
+import {
+  decodePacketHeader,
+  PACKET_HEADER_SIZE,
+  type PacketHeader,
+} from '../xe/migration-packet.ts';
 import { StreamRules } from '../xe/migration-stream.ts';
 import type { StreamFile } from './stream-file.ts';
 

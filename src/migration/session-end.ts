@@ -75,6 +75,7 @@ export async function resetTarget(
   for (let n = 0; n < ATTEMPTS; n++) {
     try {
       data?.close();
+      await own(end.device);
       await end.device.reset();
       if ((await end.device.migrationState()) === MIG_STATE.RUNNING) return 'reset';
     } catch {
@@ -82,4 +83,10 @@ export async function resetTarget(
     }
   }
   return 'unknown';
+}
+
+/** Makes sure that the device is this session's to reset: a server resets it for nobody else. */
+async function own(device: VfioDevice): Promise<void> {
+  if ((await device.migrationState()) !== MIG_STATE.RUNNING) return;
+  await device.setMigrationState(MIG_STATE.STOP);
 }

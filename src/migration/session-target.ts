@@ -1,9 +1,9 @@
 /** What a session does with the VF that it brings the state to. */
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
-import type { MigrationData } from '../vfio/vfio-device.ts';
+import type { MigrationData, VfioDevice } from '../vfio/vfio-device.ts';
 import { askState, type MigrationEnd } from './session-end.ts';
-import type { SessionRun } from './session-run.ts';
+import { type SessionRun, StepFailure } from './session-run.ts';
 
 /** What a session has done to a target. */
 export interface TouchedTarget {
@@ -32,8 +32,7 @@ export async function openTarget(
   if ((device.migrationFlags & VFIO_MIGRATION.STOP_COPY) === 0)
     run.fail('target', 'ENOTTY', 'the target VF cannot be migrated');
   const state = await run.step('target', () => device.migrationState());
-  // What a session that died left there is of no use; one that lives refuses this with EBUSY.
-  if (state !== MIG_STATE.RUNNING) await run.step('target', () => device.reset());
+  if (state !== MIG_STATE.RUNNING) await clearTarget(run, device);
   // One arc first: refused with EBUSY, the target is another session's and stays untouched.
   const { STOP, RUNNING_P2P, RESUMING } = MIG_STATE;
   const first = (device.migrationFlags & VFIO_MIGRATION.P2P) === 0 ? STOP : RUNNING_P2P;
@@ -48,6 +47,20 @@ export async function openTarget(
   if (data === undefined) run.fail('target', 'EIO', 'RESUMING opened no data file');
   note.target = { data };
   return data;
+}
+
+/**
+ * Takes a target that a session left half-way back to its beginning.
+ * @throws {StepFailure} EBUSY when that session lives
+ */
+async function clearTarget(run: SessionRun, device: VfioDevice): Promise<void> {
+  try {
+    await run.step('target', () => device.setMigrationState(MIG_STATE.STOP));
+  } catch (error) {
+    // Any other refusal tells that half a state is there, which is what the reset is for.
+    if (!(error instanceof StepFailure) || error.fault.code === 'EBUSY') throw error;
+  }
+  await run.step('target', () => device.reset());
 }
 
 /** Ends the restoring; the target is then in STOP with all of the state, or it refused the stream. */

@@ -1,5 +1,5 @@
 /** Lists the packets of a stream, as far as it goes. */
-import { type PacketHeader, packetTypeName, PACKET_TYPE } from '../xe/migration-packet.ts';
+import { PACKET_TYPE, type PacketHeader, packetTypeName } from '../xe/migration-packet.ts';
 import { type DescriptorKlv, decodeDescriptor } from './descriptor.ts';
 import type { PacketHandler } from './packet-parser.ts';
 import { countZeros } from './zero-count.ts';

@@ -24,6 +24,8 @@ export class StreamReader {
   #position = 0;
   #packet = 0;
   #crc = 0;
+  /** The first fault, kept: whoever reads on gets it again. */
+  #fault: StreamFault | undefined;
 
   constructor(file: StreamFile) {
     this.#file = file;
@@ -47,7 +49,8 @@ export class StreamReader {
    */
   async read(into: Uint8Array): Promise<number> {
     const count = await this.#file.readAt(into, this.#position);
-    if (this.#index !== undefined) this.#check(into.subarray(0, count), this.#index);
+    if (this.#fault !== undefined) throw this.#fault;
+    if (this.#index !== undefined && count > 0) this.#check(into.subarray(0, count), this.#index);
     this.#position += count;
     return count;
   }
@@ -97,11 +100,12 @@ export class StreamReader {
   }
 
   #altered({ offset }: IndexEntry, what: string, check = 'CRC'): never {
-    throw new StreamFault(
+    this.#fault = new StreamFault(
       'EBADMSG',
       `${what} was altered after it was saved: its ${check} does not match`,
       { offset, packet: this.#packet },
       { hint: 'restore from another copy of the checkpoint' },
     );
+    throw this.#fault;
   }
 }

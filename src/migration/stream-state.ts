@@ -32,7 +32,7 @@ export interface StreamState {
 const PACKETS_MAX = 2 ** 18;
 
 /** A number that stands for a type of a GT; in the order of GTs. */
-export function resourceKey(type: number, gt: number): number {
+function resourceKey(type: number, gt: number): number {
   return (gt << 8) | type;
 }
 
@@ -44,7 +44,8 @@ export function resourceKey(type: number, gt: number): number {
  */
 export async function mapState(file: StreamFile): Promise<StreamState> {
   const { damage } = file.checkpoint ?? {};
-  if (damage !== undefined) throw new Fault(damage.fault.code, `${file.path}: ${damage.fault.message}`);
+  if (damage !== undefined)
+    throw new Fault(damage.fault.code, `${file.path}: ${damage.fault.message}`);
   const resources = new Map<number, StateResource>();
   const fields = new Map<string, string>();
   let deviceId: number | undefined;
@@ -88,7 +89,9 @@ function put(
   // VRAM comes in chunks, unknown types one after another; of the others the last one counts.
   const adds = type >= PACKET_TYPE.VRAM;
   const resource =
-    old !== undefined && adds ? old : { type, resource: packetTypeName(type), gt, map: new ExtentMap() };
+    old !== undefined && adds
+      ? old
+      : { type, resource: packetTypeName(type), gt, map: new ExtentMap() };
   const start = type === PACKET_TYPE.VRAM ? offset : type > PACKET_TYPE.VRAM ? resource.map.end : 0;
   resource.map.put(start, size, position);
   resources.set(key, resource);

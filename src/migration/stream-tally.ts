@@ -1,9 +1,5 @@
 /** What came in a stream, resource by resource, and what of the VF's state did not. */
-import {
-  PACKET_TYPE,
-  type PacketHeader,
-  packetTypeName,
-} from '../xe/migration-packet.ts';
+import { PACKET_TYPE, type PacketHeader, packetTypeName } from '../xe/migration-packet.ts';
 import type { StreamTarget } from '../xe/migration-stream.ts';
 import { RangeSet } from './range-set.ts';
 
@@ -114,7 +110,7 @@ export class StreamTally {
     const where = `first 0x${first.start.toString(16)}-0x${(first.end - 1).toString(16)}`;
     const text = all
       ? `no VRAM packet: all ${lost} bytes of VRAM are lost`
-      : `${lost} bytes of VRAM in ${gaps.length} ranges did not come (${where})`;
+      : `${lost} bytes of VRAM in ${gaps.length === 1 ? 'one range' : `${gaps.length} ranges`} did not come (${where})`;
     return [{ kind: all ? 'missing' : 'hole', text }];
   }
 
@@ -131,4 +127,3 @@ export class StreamTally {
       this.#warnings.push({ kind, text: 'and more of this kind that are not listed' });
   }
 }
-

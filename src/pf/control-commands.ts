@@ -227,11 +227,12 @@ export async function operate(vf: VfControl, name: OperationName): Promise<void>
 }
 
 /**
- * Makes a VF run again whose pause was not answered in time: forgets the pause and tells firmware
- * to resume it, whatever it makes of the pause.
+ * Gives up a pause that was not answered in time: forgets it and, where firmware took the command,
+ * tells it to resume the VF, whatever became of the pause.
  * @throws {Fault} what firmware says
  */
 export function cancelPause(vf: VfControl): void {
+  const taken = vf.has('PAUSE_WAIT_GUC') || vf.has('PAUSE_GUC_DONE');
   vf.endWork('PAUSE_WIP');
-  transmit(vf, 'RESUME');
+  if (taken) transmit(vf, 'RESUME');
 }

@@ -11,9 +11,9 @@ import {
   PACKET_VERSION,
   VRAM_CHUNK_MAX_SIZE,
 } from '../xe/migration-packet.ts';
+import { CONTROL_TIMEOUT_MS } from './control-bits.ts';
 import type { StepResult } from './control-commands.ts';
 import { refused } from './control-commands.ts';
-import { CONTROL_TIMEOUT_MS } from './control-bits.ts';
 import type { VfPacket } from './packet-ring.ts';
 import type { SaveItem } from './save-marks.ts';
 import type { VfControl } from './vf-control.ts';
@@ -79,11 +79,6 @@ export function finishSave(vf: VfControl): void {
 export function abortSave(vf: VfControl): void {
   vf.state.exit('SAVE_FAILED');
   if (vf.has('SAVE_WIP')) vf.endWork('SAVE_WIP');
-}
-
-/** Takes back a restore to which no data came yet. */
-export function abortRestore(vf: VfControl): void {
-  if (vf.has('RESTORE_WIP')) vf.endWork('RESTORE_WIP');
 }
 
 /**

@@ -5,9 +5,9 @@
  * Source: drivers/gpu/drm/xe/xe_gt_sriov_pf_control.c ("The VF FLR state machine").
  */
 import { Fault, toFault } from '../base/fault.ts';
+import { CONTROL_TIMEOUT_MS } from './control-bits.ts';
 import type { StepResult } from './control-commands.ts';
 import { refused } from './control-commands.ts';
-import { CONTROL_TIMEOUT_MS } from './control-bits.ts';
 import type { VfControl } from './vf-control.ts';
 import { clearMmio } from './vf-state.ts';
 

@@ -15,9 +15,8 @@ import {
   type VfThreshold,
 } from '../xe/guc/pf-actions.ts';
 import { IdAllocator } from './id-allocator.ts';
-import type { GtPort } from './ports.ts';
+import type { GtPort, VramObject } from './ports.ts';
 import { type ConfigKlv, forgetConfig, pushConfig } from './push-config.ts';
-import type { TileConfig } from './tile-config.ts';
 
 /** What one function has of one GT. */
 interface FunctionConfig {
@@ -33,15 +32,21 @@ interface FunctionConfig {
   readonly thresholds: Map<VfThreshold, number>;
 }
 
+/** What the GTs of a tile share. */
+interface TileResources {
+  ggtt(vfid: number): { readonly start: number; readonly size: number } | undefined;
+  vram(vfid: number): VramObject | undefined;
+}
+
 /** The configuration of one GT's functions. */
 export class GtConfig {
   readonly gt: GtPort;
-  readonly #tile: TileConfig;
+  readonly #tile: TileResources;
   readonly #contexts = new IdAllocator();
   readonly #doorbells = new IdAllocator();
   readonly #functions = new Map<number, FunctionConfig>();
 
-  constructor(gt: GtPort, tile: TileConfig) {
+  constructor(gt: GtPort, tile: TileResources) {
     this.gt = gt;
     this.#tile = tile;
     this.#contexts.init(GUC_ID_MAX);

@@ -1,7 +1,7 @@
 import type { PacketHeader } from '../xe/migration-packet.ts';
 
 /** Packets that wait at most between a GT and the stream (XE_GT_SRIOV_PF_MIGRATION_RING_SIZE). */
-export const PACKET_RING_SIZE = 5;
+const PACKET_RING_SIZE = 5;
 
 /** A migration packet on its way; its payload lies where the state lies, where that is possible. */
 export interface VfPacket {

@@ -32,12 +32,11 @@ export type PfEvent =
       readonly gt: number;
       readonly packetType: number;
     }
-  /** A VF's driver agreed on a version of the VF/PF interface, or was refused. */
+  /** A VF's driver agreed on a version of the VF/PF interface. */
   | {
       readonly type: 'handshake';
       readonly vfid: number;
-      readonly version?: { readonly major: number; readonly minor: number };
-      readonly cause?: Fault;
+      readonly version: { readonly major: number; readonly minor: number };
     }
   /** Firmware counted more adverse events of a VF than its threshold allows. */
   | {

@@ -20,32 +20,9 @@ import {
 } from './fair-share.ts';
 import type { GtConfig } from './gt-config.ts';
 import type { PfDevicePort } from './ports.ts';
+import type { ProvisioningProfile, Spare, VfConfig } from './provisioning-profile.ts';
 import { TileConfig } from './tile-config.ts';
 import type { VfResources } from './vf-control.ts';
-
-/** What each VF gets; what is left out is shared out fairly. Sizes in bytes, per tile or GT. */
-export interface ProvisioningProfile {
-  readonly ggttSize?: number | undefined;
-  readonly vramSize?: number | undefined;
-  readonly contexts?: number | undefined;
-  readonly doorbells?: number | undefined;
-  readonly execQuantumMs?: number | undefined;
-  readonly preemptTimeoutUs?: number | undefined;
-}
-
-/** What a VF has: of the first tile, and of its main GT. */
-export interface VfConfig {
-  readonly ggttStart: number;
-  readonly ggttSize: number;
-  readonly vramSize: number;
-  readonly contexts: number;
-  readonly doorbells: number;
-  readonly execQuantumMs: number;
-  readonly preemptTimeoutUs: number;
-}
-
-/** Bytes or ids that the PF keeps for itself. */
-export type Spare = Readonly<Record<keyof typeof MIN_SPARE, number>>;
 
 const SPARE_LIMIT: Partial<Record<keyof Spare, number>> = {
   contexts: GUC_ID_MAX,
@@ -155,12 +132,12 @@ export class Provisioning implements VfResources {
   unprovision(vfs: number): void {
     if (this.#mode === 'custom') return;
     for (let vfid = 1; vfid <= vfs; vfid++) this.#release(vfid);
-    for (const gt of this.#gts) {
-      if (!gt.customSched(0)) continue;
+    failures(this.#gts, (gt) => {
+      if (!gt.customSched(0)) return;
       gt.setExecQuantum(0, 0);
       gt.setPreemptTimeout(0, 0);
       gt.setSchedPriority(0, SCHED_PRIORITY.LOW);
-    }
+    });
   }
 
   /** What a VF has. */

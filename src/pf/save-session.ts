@@ -107,13 +107,17 @@ export class SaveSession {
     return true;
   }
 
-  /** True when there is a packet, a failure, or nothing more to come. */
+  /**
+   * True when a GT failed, the lowest GT that is not done has a packet, or nothing more will come.
+   * Linux takes a packet of any GT, so that its order depends on timing; this is one of its orders.
+   */
   #readable(): boolean {
-    if (this.#vfs.some((vf) => !vf.ring.empty || vf.has('SAVE_FAILED'))) return true;
-    return this.#vfs.every((vf) => vf.has('SAVE_DATA_DONE'));
+    if (this.#vfs.some((vf) => vf.has('SAVE_FAILED'))) return true;
+    const busy = this.#vfs.find((vf) => !vf.ring.empty || !vf.has('SAVE_DATA_DONE'));
+    return busy === undefined || !busy.ring.empty;
   }
 
-  /** A packet of the lowest GT that has one, undefined when all are done. @throws {Fault} EIO */
+  /** The next packet in the order of the GTs, undefined when all are done. @throws {Fault} EIO */
   #consume(): VfPacket | undefined {
     for (const vf of this.#vfs) {
       if (vf.has('SAVE_FAILED')) {

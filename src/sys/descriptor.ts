@@ -81,10 +81,11 @@ export function addSeals(fd: number, seals: number): void {
   checked(libc.fcntl(fd, F_ADD_SEALS, seals), `seal descriptor ${fd}`);
 }
 
-/** Makes reads and writes of `fd` wait. */
-export function setBlocking(fd: number): void {
+/** Says whether reads, writes and accepts on `fd` wait. */
+export function setBlocking(fd: number, blocking: boolean): void {
   const flags = checked(libc.fcntl(fd, F_GETFL, 0), `ask for the flags of descriptor ${fd}`);
-  checked(libc.fcntl(fd, F_SETFL, flags & ~O_NONBLOCK), `make descriptor ${fd} blocking`);
+  const wanted = blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+  checked(libc.fcntl(fd, F_SETFL, wanted), `change the flags of descriptor ${fd}`);
 }
 
 /** True when `fd` was opened for reading only. */

@@ -134,10 +134,17 @@ export class SocketIo {
   /**
    * Sends the first `head` bytes of {@link tx} and then `views`, leaving out the first `skip` bytes
    * of all that; views over a mapping go out from where they lie, others through the rest of `tx`.
+   * `fds` go beside the first byte.
    *
    * @returns bytes sent, fewer than all when the socket took no more or the parts were too many
    */
-  sendGather(head: number, views: readonly Uint8Array[], skip: number, flags: number): number {
+  sendGather(
+    head: number,
+    views: readonly Uint8Array[],
+    skip: number,
+    flags: number,
+    fds?: readonly number[],
+  ): number {
     let parts = 0;
     let rest = skip;
     let room = head;
@@ -164,7 +171,7 @@ export class SocketIo {
       }
       rest = 0;
     }
-    return this.#sendParts(parts, flags, undefined);
+    return this.#sendParts(parts, flags, fds);
   }
 
   #sendParts(parts: number, flags: number, fds: readonly number[] | undefined): number {

@@ -1,5 +1,6 @@
 /** Stream sockets in the file system, with descriptors in messages. Source: unix(7), socket(7). */
 import { ERRNO } from '../base/errno.ts';
+import { fchmodSync } from 'node:fs';
 import { Fault } from '../base/fault.ts';
 import { closeFd, scratchPage, setBlocking } from './descriptor.ts';
 import { checked, lastErrno, libc, systemFault } from './libc.ts';
@@ -10,10 +11,13 @@ const SOCK_STREAM = 1;
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
-const SO = { SNDBUF: 7, RCVBUF: 8, PEERCRED: 17, RCVTIMEO: 20, SNDTIMEO: 21 } as const;
+const SO = { SNDBUF: 7, RCVBUF: 8, PEERCRED: 17, RCVTIMEO: 20, SNDTIMEO: 21, ACCEPTCONN: 30 } as const;
 const SHUT = { RD: 0, WR: 1, RDWR: 2 } as const;
 /** `sizeof(sun_path)`, the terminating NUL included. */
 const PATH_SIZE = 108;
+
+/** Only the user who serves may connect. */
+const SOCKET_MODE = 0o600;
 
 /** What {@link UnixSocket.receive} returned. */
 export interface Received {
@@ -52,7 +56,7 @@ export class UnixSocket implements Disposable {
   }
 
   /**
-   * Listens at `path`, which must not exist.
+   * Listens at `path`, which must not exist; its mode is 0600.
    *
    * @param backlog connections that may wait for {@link accept}
    * @throws {Fault} EADDRINUSE, EACCES, ENOENT, EINVAL for a path that is too long
@@ -61,6 +65,8 @@ export class UnixSocket implements Disposable {
     const socket = UnixSocket.#create(SOCK_NONBLOCK);
     try {
       const { address, length } = writeAddress(path);
+      // The file takes its mode from the socket; after bind(2) it could be opened before a chmod.
+      fchmodSync(socket.#fd, SOCKET_MODE);
       checked(libc.bind(socket.#fd, address, length), `listen at ${path}`);
       checked(libc.listen(socket.#fd, backlog), `listen at ${path}`);
       return socket;
@@ -87,7 +93,7 @@ export class UnixSocket implements Disposable {
             : undefined;
         throw systemFault(errno, `connect to ${path}`, hint);
       }
-      setBlocking(socket.#fd);
+      setBlocking(socket.#fd, true);
       return socket;
     } catch (error) {
       socket.close();
@@ -120,6 +126,15 @@ export class UnixSocket implements Disposable {
     const gone: readonly number[] = [ERRNO.EAGAIN, ERRNO.ECONNABORTED, ERRNO.EINTR];
     if (gone.includes(errno)) return undefined;
     throw systemFault(errno, 'accept a connection');
+  }
+
+  /** True for a socket that accepts connections. */
+  get isListening(): boolean {
+    const { address, view } = scratchPage();
+    view.setInt32(0, 0, true);
+    view.setUint32(16, 4, true);
+    libc.getsockopt(this.#fd, SOL_SOCKET, SO.ACCEPTCONN, address, address + 16);
+    return view.getInt32(0, true) !== 0;
   }
 
   /** The peer's process and user at the time of its connect. @throws {Fault} EBADF */

@@ -9,6 +9,7 @@ import { Fault } from '../base/fault.ts';
 import { alignDown, alignUp } from '../base/int.ts';
 import {
   checkLogPageSize,
+  checkLogRanges,
   checkLogReport,
   LOG_MIN_PAGE_SIZE,
   logBitmapSize,
@@ -23,7 +24,7 @@ export interface DmaLogger {
    * Starts with nothing written. Starting again forgets what was logged.
    * @param pageSize bytes that one written byte makes dirty
    * @param ranges what to log; none of them: everything
-   * @throws {Fault} EINVAL for a bad page size
+   * @throws {Fault} EINVAL, E2BIG, EOVERFLOW as {@link checkLogRanges}
    */
   start(pageSize: number, ranges: readonly DmaLogRange[]): void;
   /** Ends logging and frees what was logged. */
@@ -63,7 +64,8 @@ export class DirtyLog implements DmaLogger {
   }
 
   start(pageSize: number, ranges: readonly DmaLogRange[]): void {
-    checkLogPageSize(pageSize);
+    if (ranges.length === 0) checkLogPageSize(pageSize);
+    else checkLogRanges(pageSize, ranges);
     this.#pageSize = pageSize;
     this.#ranges = ranges;
     this.#chunks = new Map();

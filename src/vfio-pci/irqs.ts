@@ -192,9 +192,13 @@ export class PciIrqs {
     if (this.#enabled !== undefined && this.#enabled !== index)
       refuse(`interrupt ${this.#enabled} is enabled`);
     if ((flags & DATA_EVENTFD) !== 0) {
-      if (this.#enabled === undefined) this.#enable(index, start + count);
+      const enabling = this.#enabled === undefined;
+      if (enabling) this.#enable(index, start + count);
       else if (start + count > this.#allocated) refuse(`only ${this.#allocated} are enabled`);
       for (let i = 0; i < count; i++) this.#assign(index, start + i, set.fds?.[i] ?? -1, kept);
+      // Last, because a line that is asserted already interrupts at once.
+      if (enabling && index === INTX)
+        this.#host.pciFunction.connectIntx?.((asserted) => this.#lineChanged(asserted));
       return;
     }
     if (this.#enabled !== index) refuse(`interrupt ${index} is not enabled`);
@@ -227,12 +231,8 @@ export class PciIrqs {
   #enable(index: number, vectors: number): void {
     this.#enabled = index;
     this.#allocated = vectors;
-    if (index === INTX) {
-      this.#masked = this.#intxDisabled;
-      this.#host.pciFunction.connectIntx?.((asserted) => this.#lineChanged(asserted));
-    } else {
-      this.#host.enableMessages(index as typeof MSI | typeof MSIX, true);
-    }
+    if (index === INTX) this.#masked = this.#intxDisabled;
+    else this.#host.enableMessages(index as typeof MSI | typeof MSIX, true);
   }
 
   #disable(): void {

@@ -22,6 +22,8 @@ export interface Capabilities {
   readonly twinSocket: { readonly supported: boolean; readonly fdIndex?: number } | undefined;
   /** Our own extension, which every other peer ignores: what this connection is for. */
   readonly role: ConnectionRole | undefined;
+  /** What else the sender says in that extension, such as what VF a server offers. */
+  readonly extension?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -122,8 +124,14 @@ export function decodeVersion(payload: Uint8Array): VersionMessage {
     writeMultiple: booleanOf(source, 'write_multiple'),
     twinSocket: twinSocketOf(source),
     role: roleOf(source),
+    extension: isObject(source['xe_vfio']) ? source['xe_vfio'] : undefined,
   };
   return { major, minor, capabilities, named: new Set(Object.keys(source)) };
+}
+
+function extensionOf({ role, extension }: Capabilities): JsonObject | undefined {
+  if (role === undefined && extension === undefined) return undefined;
+  return { ...extension, ...(role === undefined ? {} : { role }) };
 }
 
 function jsonOf(capabilities: Capabilities, named: ReadonlySet<string>): JsonObject {
@@ -134,7 +142,7 @@ function jsonOf(capabilities: Capabilities, named: ReadonlySet<string>): JsonObj
       supported: twinSocket.supported,
       ...(twinSocket.fdIndex === undefined ? {} : { fd_index: twinSocket.fdIndex }),
     },
-    xe_vfio: capabilities.role && { role: capabilities.role },
+    xe_vfio: extensionOf(capabilities),
   };
   for (const [name, key] of Object.entries(NUMBERS)) all[name] = capabilities[key];
   return Object.fromEntries(

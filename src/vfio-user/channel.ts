@@ -42,6 +42,14 @@ export class Channel {
     return this.tail - this.head;
   }
 
+  /** Starts again at the front of the buffer when nothing is here. */
+  rewind(): void {
+    if (this.head !== this.tail) return;
+    this.#origin += this.head;
+    this.head = 0;
+    this.tail = 0;
+  }
+
   /** Moves what is here to the start of the buffer; nobody may look at it meanwhile. */
   compact(): void {
     if (this.head === 0) return;
@@ -58,11 +66,7 @@ export class Channel {
    * @returns bytes, 0 at the end of the stream (or when there is no room), or a negative errno
    */
   fill(flags: number, limit = this.rx.length): number {
-    if (this.head === this.tail) {
-      this.#origin += this.head;
-      this.head = 0;
-      this.tail = 0;
-    }
+    this.rewind();
     const room = Math.min(limit, this.rx.length - this.tail);
     const result = this.io.receive(this.tail, room, flags);
     if (result > 0) {
@@ -103,28 +107,31 @@ export class Channel {
   cut(at: number, length: number): void {
     this.rx.copyWithin(at, at + length, this.tail);
     this.tail -= length;
-    const position = this.#origin + at;
-    this.#batches = this.#batches.map((batch) =>
-      batch.position > position ? { position: batch.position - length, fds: batch.fds } : batch,
-    );
+    const from = this.#origin + at;
+    const end = from + length;
+    const batches = this.#batches;
+    this.#batches = [];
+    for (const { position, fds } of batches) {
+      if (position < from) this.#batches.push({ position, fds });
+      else if (position >= end) this.#batches.push({ position: position - length, fds });
+      else for (const fd of fds) closeFd(fd);
+    }
   }
 
   /**
-   * Brings `target.length` bytes: first those that are here, then straight from the socket.
+   * Receives a part of the body of the message that was begun, past everything that is here, which
+   * must be nothing. Descriptors have no business in a body and are closed.
    *
-   * @param target view over native memory at `address`
-   * @returns bytes that came, fewer when the socket has no more now, 0 at the end of the stream, or
-   * a negative errno
+   * @param address native memory, or undefined to receive into the buffer
+   * @returns bytes, 0 at the end of the stream, or a negative errno
    */
-  receiveBody(target: Uint8Array, address: number, flags: number): number {
-    const here = Math.min(this.available, target.length);
-    if (here > 0) {
-      target.set(this.rx.subarray(this.head, this.head + here));
-      this.head += here;
-      return here;
-    }
-    const result = this.io.receiveTo(address, target.length, flags);
-    if (result > 0) this.#origin += result;
+  receiveBody(length: number, address: number | undefined, flags: number): number {
+    const direct = address !== undefined;
+    if (!direct) this.rewind();
+    const result = direct
+      ? this.io.receiveTo(address, length, flags)
+      : this.io.receive(0, Math.min(length, this.rx.length), flags);
+    if (!direct && result > 0) this.tail = result;
     if (this.io.hasFds) for (const fd of this.io.takeFds()) closeFd(fd);
     return result;
   }

@@ -9,6 +9,8 @@ export type ServerEvent =
       readonly connection: number;
       readonly role: ConnectionRole;
       readonly minor: number;
+      /** What the client says of itself in the capability `xe_vfio`, unchecked. */
+      readonly extension: Readonly<Record<string, unknown>> | undefined;
     }
   | {
       /** How guest memory of this client is reached: mapped, or unsealed memory by messages. */
@@ -23,7 +25,7 @@ export type ServerEvent =
       readonly type: 'session-rolled-back';
       readonly connection: number;
       readonly from: string;
-      readonly action: 'resumed' | 'reset' | 'failed';
+      readonly action: 'resumed' | 'kept' | 'reset' | 'failed';
       readonly error?: unknown;
     }
   | {

@@ -12,7 +12,7 @@ import { VFIO_DEVICE_FEATURE, VFIO_FEATURE, VFIO_MIGRATION } from './uapi.ts';
 import type { DmaLogRange } from './vfio-device.ts';
 
 /** Bytes of `vfio_device_feature` before its data: u32 argsz, u32 flags. */
-export const FEATURE_HEADER_SIZE = 8;
+const FEATURE_HEADER_SIZE = 8;
 
 /** What a device must be able to do before a feature exists at all. */
 type FeatureNeed = 'migration' | 'precopy' | 'logging';
@@ -64,17 +64,18 @@ export interface FeatureRequest {
 }
 
 /** The errno of a feature that this device lacks, undefined when it has it. */
-function lacking({ migrationFlags, dmaLogging }: FeatureSupport, need: FeatureNeed) {
+function lacking(
+  { migrationFlags, dmaLogging }: FeatureSupport,
+  need: FeatureNeed,
+): ErrnoName | undefined {
   switch (need) {
     case 'migration':
-      return migrationFlags === 0 ? ('ENOTTY' satisfies ErrnoName) : undefined;
+      return migrationFlags === 0 ? 'ENOTTY' : undefined;
     case 'logging':
-      return dmaLogging ? undefined : ('ENOTTY' satisfies ErrnoName);
+      return dmaLogging ? undefined : 'ENOTTY';
     case 'precopy':
       // Linux looks at the flag before it asks whether there is migration at all.
-      return (migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0
-        ? ('EINVAL' satisfies ErrnoName)
-        : undefined;
+      return (migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0 ? 'EINVAL' : undefined;
   }
 }
 

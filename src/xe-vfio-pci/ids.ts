@@ -6,7 +6,7 @@
  */
 
 /** PCI vendor id of Intel. */
-export const PCI_VENDOR_ID_INTEL = 0x8086;
+const PCI_VENDOR_ID_INTEL = 0x8086;
 
 /** A platform's name as the kernel spells it. */
 export type XePlatformName = 'PTL' | 'WCL' | 'BMG';

@@ -237,6 +237,7 @@ export class XeVfioPci extends VfioPciCore {
     this.#migState = RUNNING;
   }
 
+  /** A session that did not begin has no file (Linux keeps a pointer to one it has put). */
   #allocFile(direction: 'read' | 'write', pf: XeSriovVfio): XeVfioPciMigrationFile {
     this.#migf = new XeVfioPciMigrationFile(direction, pf, this.#vfid);
     return this.#migf;
@@ -283,9 +284,8 @@ export class XeVfioPci extends VfioPciCore {
     }
 
     if (current === STOP && next === STOP_COPY) {
-      const migf = this.#allocFile('read', pf);
-      await this.#orPutFile(pf.stopCopyEnter(vfid));
-      return migf;
+      await pf.stopCopyEnter(vfid);
+      return this.#allocFile('read', pf);
     }
 
     // Also before everything was read: the PF drops what is left. (Linux answers EIO and the VF
@@ -297,9 +297,8 @@ export class XeVfioPci extends VfioPciCore {
     }
 
     if (current === STOP && next === RESUMING) {
-      const migf = this.#allocFile('write', pf);
-      await this.#orPutFile(pf.resumeDataEnter(vfid));
-      return migf;
+      await pf.resumeDataEnter(vfid);
+      return this.#allocFile('write', pf);
     }
 
     if (current === RESUMING && next === STOP) {
@@ -309,16 +308,6 @@ export class XeVfioPci extends VfioPciCore {
     }
 
     throw new TypeError(`unknown arc ${migStateName(current)} to ${migStateName(next)}`);
-  }
-
-  /** A session that did not begin leaves no file (Linux keeps a pointer to it). */
-  async #orPutFile(entering: Promise<void>): Promise<void> {
-    try {
-      await entering;
-    } catch (error) {
-      this.#putFile();
-      throw error;
-    }
   }
 
   /** The VF is in ERROR and stops for good; a reset that runs already does better than that. */

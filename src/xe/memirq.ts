@@ -6,13 +6,8 @@
 
 /** What a unit writes into a status and a source byte. */
 export const MEMIRQ_PENDING = 0xff;
-/** Bytes of a unit's status vector: one a bit of its 16-bit interrupt vector. */
-export const MEMIRQ_STATUS_SIZE = 16;
 /** Offset of the source page in the interrupt page (XE_MEMIRQ_SOURCE_OFFSET). */
 export const MEMIRQ_SOURCE_OFFSET = 0x400;
-
-/** Place of each unit's byte in the source page: its bit in the GT_INTR_DW registers. */
-export const MEMIRQ_SOURCE = { GUC: 25, MEDIA_GUC: 24, RCS0: 0, BCS0: 15, BCS8: 23 } as const;
 
 /** Bits of a GuC's interrupt vector. */
 export const GUC_INTR = {

@@ -10,8 +10,6 @@ export const GGTT_PAGE_SIZE = 4096;
 
 /** PTEs of a whole GGTT: 4 GiB in 8 MiB of PTE memory. */
 export const GGTT_PTE_COUNT = 2 ** 20;
-/** Bytes of address space of a whole GGTT. */
-export const GGTT_SPACE_SIZE = GGTT_PTE_COUNT * GGTT_PAGE_SIZE;
 /** First address that the GuC cannot use; nothing at or above it is given to a VF. */
 export const GUC_GGTT_TOP = 0xfee0_0000;
 
@@ -28,7 +26,7 @@ export const GGTT_PTE_LO = {
 } as const;
 
 /** Fields of the high dword. */
-export const GGTT_PTE_HI = {
+const GGTT_PTE_HI = {
   /** Bits 51:32 of the address. */
   ADDRESS: 0x000f_ffff,
   /** XELPG_GGTT_PTE_PAT0 and PAT1, bits 53:52. */

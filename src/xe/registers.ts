@@ -52,8 +52,5 @@ export const VF_REGISTERS = {
   GUNIT_GSC_INTR_MASK: register(0x1900f4, 'ignore'),
 } as const satisfies Record<string, RegisterSpec>;
 
-/** Bytes between the register views of two VFs in the PF's BAR (xe_mmio.c:vf_regs_stride). */
-export const VF_VIEW_STRIDE = 0x400;
-
 /** Distance of a media GT's registers from a main GT's (xe_gt_types.h, MEDIA_GT_GSI_OFFSET). */
 export const MEDIA_GT_GSI_OFFSET = 0x38_0000;

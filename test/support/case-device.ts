@@ -29,7 +29,7 @@ import type {
 } from '../../src/vfio/vfio-device.ts';
 import { CaseConfigSpace } from './case-config-space.ts';
 import { CaseIrqs } from './case-irqs.ts';
-import { BAR0, BAR0_SIZE, BUFFER, COMMAND, type CaseDeviceOptions } from './case-registers.ts';
+import { BAR0, BAR0_SIZE, BUFFER, type CaseDeviceOptions, COMMAND } from './case-registers.ts';
 import { CaseLoad, CaseSave } from './case-stream.ts';
 
 const { READ, WRITE } = VFIO_REGION_INFO_FLAG;
@@ -47,7 +47,10 @@ export class CaseDevice implements VfioDevice {
   readonly #irqs: CaseIrqs;
   readonly #fd: number;
   readonly #areas: ReadonlyMap<number, readonly MmapArea[]>;
-  readonly #maps = new Map<number, DmaMapping>();
+  /** Mappings by address; tables can have tens of thousands. */
+  readonly #maps: DmaMapping[] = [];
+  #mapCount = 0;
+  #windowCount = 0;
   #state: MigState = MIG_STATE.RUNNING;
   #save: CaseSave | undefined;
   #load: CaseLoad | undefined;
@@ -65,7 +68,7 @@ export class CaseDevice implements VfioDevice {
       numRegions: VFIO_PCI_NUM_REGIONS,
       numIrqs: VFIO_PCI_NUM_IRQS,
     };
-    const path = `${options.directory ?? '/dev/shm'}/case-device-${process.pid}`;
+    const path = `${options.path ?? `/dev/shm/case-device-${process.pid}`}.memory`;
     this.#fd = openSync(path, 'wx+');
     unlinkSync(path);
     ftruncateSync(this.#fd, 2 ** 20);
@@ -89,6 +92,8 @@ export class CaseDevice implements VfioDevice {
     this.#set(BAR0.ID, 0x4553_4143);
     this.#set(BAR0.RESET_COUNT, resets);
     this.#set(BAR0.STREAM_LENGTH, 10_000);
+    this.#set(BAR0.MAP_COUNT, this.#mapCount);
+    this.#set(BAR0.WINDOW_COUNT, this.#windowCount);
     this.#config.reset();
   }
 
@@ -127,7 +132,8 @@ export class CaseDevice implements VfioDevice {
   #check(index: number, offset: number, count: number): void {
     const { size } = this.regionInfo(index);
     if (!(offset + count <= size)) throw new Fault('EINVAL', `outside of region ${index}`);
-    if (index === 0 && offset < BAR0.BROKEN + 4 && offset + count > BAR0.BROKEN)
+    const breaks = offset < BAR0.BROKEN + 4 && offset + count > BAR0.BROKEN;
+    if (index === 0 && breaks && this.#options.steerable !== false)
       throw new Fault('EIO', 'the broken register');
   }
 
@@ -170,8 +176,8 @@ export class CaseDevice implements VfioDevice {
     const buffer = this.#memory.subarray(BUFFER, BUFFER + length);
     for (let done = 0; done < length; ) {
       const at = iova + done;
-      const map = [...this.#maps.values()].find((m) => at >= m.iova && at < m.iova + m.size);
-      if (map === undefined) throw new Fault('EFAULT', 'not mapped');
+      const map = this.#maps[this.#place(at + 1) - 1];
+      if (map === undefined || at >= map.iova + map.size) throw new Fault('EFAULT', 'not mapped');
       const part = buffer.subarray(done, done + Math.min(length - done, map.iova + map.size - at));
       if (!write) map.memory.read(at - map.iova, part);
       else if ((map.flags & VFIO_DMA_MAP_FLAG.WRITE) === 0) throw new Fault('EACCES', 'read-only');
@@ -191,30 +197,48 @@ export class CaseDevice implements VfioDevice {
     }
   }
 
+  /** Where a mapping that begins at `iova` is, or would be. */
+  #place(iova: number): number {
+    let low = 0;
+    for (let high = this.#maps.length; low < high; ) {
+      const middle = (low + high) >> 1;
+      if ((this.#maps[middle]?.iova ?? 0) < iova) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   dmaMap(mapping: DmaMapping): void {
-    const end = mapping.iova + mapping.size;
-    for (const one of this.#maps.values())
-      if (mapping.iova < one.iova + one.size && end > one.iova)
-        throw new Fault('EEXIST', 'overlaps a mapping');
-    this.#maps.set(mapping.iova, mapping);
-    this.#countMaps();
+    const at = this.#place(mapping.iova);
+    const below = this.#maps[at - 1];
+    const above = this.#maps[at];
+    if (
+      (below && below.iova + below.size > mapping.iova) ||
+      (above && mapping.iova + mapping.size > above.iova)
+    )
+      throw new Fault('EEXIST', 'overlaps a mapping');
+    this.#maps.splice(at, 0, mapping);
+    this.#count(mapping, 1);
   }
 
   dmaUnmap(iova: number, size: number): void {
-    if (this.#maps.get(iova)?.size !== size) throw new Fault('ENOENT', 'no such mapping');
-    this.#maps.delete(iova);
-    this.#countMaps();
+    const at = this.#place(iova);
+    const mapping = this.#maps[at];
+    if (mapping?.iova !== iova || mapping.size !== size)
+      throw new Fault('ENOENT', 'no such mapping');
+    this.#maps.splice(at, 1);
+    this.#count(mapping, -1);
   }
 
   dmaUnmapAll(): void {
-    this.#maps.clear();
-    this.#countMaps();
+    for (const mapping of this.#maps.splice(0)) this.#count(mapping, -1);
   }
 
-  #countMaps(): void {
-    this.#set(BAR0.MAP_COUNT, this.#maps.size);
-    const inPlace = [...this.#maps.values()].filter((m) => m.memory.windows !== undefined);
-    this.#set(BAR0.WINDOW_COUNT, inPlace.length);
+  #count(mapping: DmaMapping, change: number): void {
+    this.#mapCount += change;
+    if (mapping.memory.windows !== undefined) this.#windowCount += change;
+    this.#set(BAR0.MAP_COUNT, this.#mapCount);
+    this.#set(BAR0.WINDOW_COUNT, this.#windowCount);
   }
 
   /** Takes its time: as a promise, or on the spot when SLOW_BLOCKS is set. */
@@ -232,10 +256,7 @@ export class CaseDevice implements VfioDevice {
     this.#endFiles();
     this.#state = MIG_STATE.RUNNING;
     this.#set(BAR0.RESET_COUNT, this.#get(BAR0.RESET_COUNT) + 1);
-    const count = this.#get(BAR0.MAP_COUNT);
     this.#powerOn();
-    this.#set(BAR0.MAP_COUNT, count);
-    this.#countMaps();
   }
 
   #streamLength(): number {
@@ -369,7 +390,7 @@ export class CaseDevice implements VfioDevice {
   async close(): Promise<void> {
     this.#endFiles();
     this.#irqs.releaseAll();
-    this.#maps.clear();
+    this.dmaUnmapAll();
     this.#dirty = undefined;
   }
 

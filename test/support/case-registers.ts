@@ -57,6 +57,6 @@ export interface CaseDeviceOptions {
   readonly dmaLogging?: boolean;
   /** False: BAR0 is plain memory and nothing in it makes the device act. Default true. */
   readonly steerable?: boolean;
-  /** Where the memory of mappable regions lives; default /dev/shm. */
-  readonly directory?: string;
+  /** Path, to which something is added, of the memory of mappable regions. */
+  readonly path?: string;
 }

@@ -26,14 +26,7 @@ const call = {
   pread: c.func('pread', 'int64_t', ['int', 'uintptr_t', 'uint64_t', 'int64_t']),
   pwrite: c.func('pwrite', 'int64_t', ['int', 'uintptr_t', 'uint64_t', 'int64_t']),
   write: c.func('write', 'int64_t', ['int', 'uintptr_t', 'uint64_t']),
-  mmap: c.func('mmap', 'uintptr_t', [
-    'uintptr_t',
-    'uint64_t',
-    'int',
-    'int',
-    'int',
-    'int64_t',
-  ]),
+  mmap: c.func('mmap', 'uintptr_t', ['uintptr_t', 'uint64_t', 'int', 'int', 'int', 'int64_t']),
   munmap: c.func('munmap', 'int', ['uintptr_t', 'uint64_t']),
 };
 

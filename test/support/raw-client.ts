@@ -14,7 +14,7 @@ import {
   waitReadable,
   waitWritable,
 } from './libc.ts';
-import { CMD, type HeaderChange, HEADER_SIZE, message, type Piece, version } from './wire.ts';
+import { CMD, HEADER_SIZE, type HeaderChange, message, type Piece, version } from './wire.ts';
 
 /** Time for an answer of a server that lives, in milliseconds; generous, never measured. */
 export const PATIENCE_MS = 10_000;
@@ -129,7 +129,8 @@ export class RawClient {
           throw new NoAnswer(`${at} of ${count} bytes came in ${timeoutMs} ms`);
         continue;
       }
-      if (got.bytes.length === 0) throw new ConnectionClosed(`closed after ${at} of ${count} bytes`);
+      if (got.bytes.length === 0)
+        throw new ConnectionClosed(`closed after ${at} of ${count} bytes`);
       bytes.set(got.bytes, at);
       fds.push(...got.fds);
       at += got.bytes.length;

@@ -5,6 +5,14 @@ import type { Reporter, TestCase, TestModule } from 'vitest/node';
 /** Environment variable that names a file for the counts; without it they are printed. */
 const SUMMARY_FILE = 'XE_VFIO_TEST_SUMMARY';
 
+/** Why a test was left out that did not say so itself, by its mode. */
+const WITHOUT_NOTE: Readonly<Record<string, string>> = {
+  run: 'the setup before it failed, or the run ended early',
+  only: 'the setup before it failed, or the run ended early',
+  skip: 'no reason given: use context.skip(reason)',
+  todo: 'to be written',
+};
+
 /**
  * Closes a run with the reason of every skipped test and the line
  * `N passed, N failed, N skipped`. A file that could not be loaded and an error outside a test
@@ -41,10 +49,6 @@ export class SummaryReporter implements Reporter {
 function describeSkipped(testCase: TestCase): string {
   const result = testCase.result();
   const note = result.state === 'skipped' ? result.note : undefined;
-  const why =
-    note ??
-    (result.state === 'pending'
-      ? 'the run ended before it'
-      : `no reason given (${testCase.options.mode})`);
+  const why = note ?? WITHOUT_NOTE[testCase.options.mode ?? 'run'];
   return `  ${testCase.module.relativeModuleId} > ${testCase.fullName}: ${why}`;
 }

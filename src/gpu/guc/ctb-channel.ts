@@ -7,6 +7,7 @@
 import { dataView } from '../../base/int.ts';
 import {
   CTB_DESC,
+  CTB_DESC_SIZE,
   CTB_MAX_DWORDS,
   CTB_STATUS,
   ctbFence,
@@ -37,7 +38,7 @@ export function startCtb({ vf, host }: VfSession): void {
   for (const { address, descriptor, size } of [runtime.h2g, runtime.g2h]) {
     if (address === 0 || descriptor === 0 || size === 0)
       throw new GucError(GUC_RESPONSE.CTB_NOT_REGISTERED, 'CTB addresses are missing');
-    if (!host.memory.contains(address, size) || !host.memory.contains(descriptor, 64))
+    if (!host.memory.contains(address, size) || !host.memory.contains(descriptor, CTB_DESC_SIZE))
       throw new GucError(GUC_RESPONSE.INVALID_GGTT_ADDRESS, 'a CTB leaves the GGTT');
   }
   runtime.h2gHead = field({ vf, host }, runtime.h2g, CTB_DESC.HEAD) ?? 0;

@@ -38,6 +38,7 @@ export class Guc implements GucPort {
   readonly #around: GucSurroundings;
   readonly #buffers: PfBuffers;
   readonly #vfs = new Map<number, GucVf>();
+  readonly #sessions = new Map<number, VfSession>();
   /** VF_SW_FLAG(n) of each VF, four after the other. */
   readonly #flags: Uint32Array;
   #handler: ((message: readonly number[]) => void) | undefined;
@@ -92,7 +93,13 @@ export class Guc implements GucPort {
 
   /** State of a VF. @throws {GucError} INVALID_VFID */
   vf(vfid: number): GucVf {
-    if (!Number.isSafeInteger(vfid) || vfid < 1 || vfid > this.#around.totalVfs)
+    if (vfid === 0) throw new GucError(GUC_RESPONSE.INVALID_VFID, 'VFID 0 is the PF');
+    return this.function(vfid);
+  }
+
+  /** State of a VF, or of the PF, which is provisioned as VFID 0. @throws {GucError} INVALID_VFID */
+  function(vfid: number): GucVf {
+    if (!Number.isSafeInteger(vfid) || vfid < 0 || vfid > this.#around.totalVfs)
       throw new GucError(GUC_RESPONSE.INVALID_VFID, `VFID ${vfid}`);
     let vf = this.#vfs.get(vfid);
     if (vf === undefined) {
@@ -119,9 +126,15 @@ export class Guc implements GucPort {
 
   /** A VF as the message handlers see it. */
   session(vfid: number): VfSession {
-    return new VfSession(this.identity, this.vf(vfid), this.#around.host(vfid), (event) =>
-      this.notifyPf(vfid, event),
-    );
+    let session = this.#sessions.get(vfid);
+    if (session === undefined) {
+      session = new VfSession(this.identity, this.vf(vfid), this.#around.host(vfid), {
+        notify: (event) => this.notifyPf(vfid, event),
+        send: (message) => this.#sendToPf(message),
+      });
+      this.#sessions.set(vfid, session);
+    }
+    return session;
   }
 
   /** The VF rang: looks at its mailbox and H2G buffer. */
@@ -133,7 +146,10 @@ export class Guc implements GucPort {
   notifyPf(vfid: number, event: number): void {
     const { id } = this.identity.gt;
     if (this.faults.take('drop-event', id, vfid, (fault) => fault.event === event)) return;
-    const message = [hxgEvent(GUC2PF_ACTION.VF_STATE_NOTIFY.action), vfid, event];
+    this.#sendToPf([hxgEvent(GUC2PF_ACTION.VF_STATE_NOTIFY.action), vfid, event]);
+  }
+
+  #sendToPf(message: readonly number[]): void {
     this.#around.schedule(() => this.#handler?.(message));
   }
 }

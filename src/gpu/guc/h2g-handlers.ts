@@ -7,15 +7,17 @@
  */
 import { TWO_32 } from '../../base/int.ts';
 import { GUC_RESPONSE, hxgEvent } from '../../xe/guc/hxg.ts';
+import { VF_RELAY_ACTION } from '../../xe/guc/pf-actions.ts';
 import {
   G2H_ACTION,
   H2G_ACTION,
   REGISTER_CONTEXT,
   REGISTER_CONTEXT_MULTI_LRC,
 } from '../../xe/guc/vf-actions.ts';
+import { registerContext } from './contexts.ts';
 import { transmit } from './ctb-channel.ts';
 import { GucError } from './guc-error.ts';
-import { registerContext } from './contexts.ts';
+import { relayToPf } from './relay.ts';
 import type { VfSession } from './vf-session.ts';
 import type { GucContext } from './vf-state.ts';
 
@@ -28,7 +30,7 @@ import type { GucContext } from './vf-state.ts';
 export type H2gHandler = (session: VfSession, hxg: Uint32Array) => number;
 
 /** The handlers by action. */
-export const H2G_HANDLERS: ReadonlyMap<number, H2gHandler> = new Map([
+export const H2G_HANDLERS: ReadonlyMap<number, H2gHandler> = new Map<number, H2gHandler>([
   [H2G_ACTION.REGISTER_CONTEXT, registerSingle],
   [H2G_ACTION.REGISTER_CONTEXT_MULTI_LRC, registerMulti],
   [H2G_ACTION.DEREGISTER_CONTEXT, deregisterContext],
@@ -41,6 +43,7 @@ export const H2G_HANDLERS: ReadonlyMap<number, H2gHandler> = new Map([
   [H2G_ACTION.DEALLOCATE_DOORBELL, deallocateDoorbell],
   [H2G_ACTION.TLB_INVALIDATION, tlbInvalidation],
   [H2G_ACTION.TLB_INVALIDATION_ALL, tlbInvalidation],
+  [VF_RELAY_ACTION.VF2GUC_RELAY_TO_PF, relayToPf],
 ]);
 
 function dword(hxg: Uint32Array, index: number): number {
@@ -95,11 +98,7 @@ function schedContextModeSet(session: VfSession, hxg: Uint32Array): number {
   const enable = dword(hxg, 2) === 1;
   context.enabled = enable;
   context.pending = enable;
-  transmit(session, 0, [
-    hxgEvent(G2H_ACTION.SCHED_CONTEXT_MODE_DONE),
-    context.id,
-    enable ? 1 : 0,
-  ]);
+  transmit(session, 0, [hxgEvent(G2H_ACTION.SCHED_CONTEXT_MODE_DONE), context.id, enable ? 1 : 0]);
   return 0;
 }
 

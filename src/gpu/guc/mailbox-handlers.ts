@@ -61,7 +61,10 @@ function matchVersion({ vf, guc }: VfSession, message: Uint32Array): MailboxAnsw
 function querySingleKlv(session: VfSession, message: Uint32Array): MailboxAnswer {
   const value = queryKlv(session, message[1] as number);
   if (value === undefined)
-    throw new GucError(GUC_RESPONSE.INVALID_KLV_KEY, `key 0x${(message[1] as number).toString(16)}`);
+    throw new GucError(
+      GUC_RESPONSE.INVALID_KLV_KEY,
+      `key 0x${(message[1] as number).toString(16)}`,
+    );
   return { value: value.length, data: value };
 }
 
@@ -153,7 +156,7 @@ function resfixStart({ vf }: VfSession, message: Uint32Array): MailboxAnswer {
   return DONE;
 }
 
-function resfixDone({ vf, notifyPf }: VfSession, message: Uint32Array): MailboxAnswer {
+function resfixDone({ vf, pf }: VfSession, message: Uint32Array): MailboxAnswer {
   if (!vf.fixup.blocked) throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
   const { handshake } = vf.runtime;
   const usesMarkers = (handshake?.minor ?? VF_ABI_MIGRATION.minor) >= VF_ABI_MIGRATION.minor;
@@ -163,6 +166,6 @@ function resfixDone({ vf, notifyPf }: VfSession, message: Uint32Array): MailboxA
     throw new GucError(GUC_RESPONSE.VF_MIGRATED, 'the VF was migrated again');
   vf.fixup.blocked = false;
   vf.fixup.marker = 0;
-  notifyPf(VF_NOTIFY.FIXUP_DONE);
+  pf.notify(VF_NOTIFY.FIXUP_DONE);
   return DONE;
 }

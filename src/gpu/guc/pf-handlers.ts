@@ -7,9 +7,15 @@ import { Fault } from '../../base/fault.ts';
 import { TWO_32 } from '../../base/int.ts';
 import { GUC_RESPONSE } from '../../xe/guc/hxg.ts';
 import { decodeKlvs, type Klv } from '../../xe/guc/klv.ts';
-import { type KlvSpec, PF2GUC_ACTION, VF_CFG_KLV, VGT_POLICY_KLV } from '../../xe/guc/pf-actions.ts';
+import {
+  type KlvSpec,
+  PF2GUC_ACTION,
+  VF_CFG_KLV,
+  VGT_POLICY_KLV,
+} from '../../xe/guc/pf-actions.ts';
 import type { Guc } from './guc.ts';
 import { GucError } from './guc-error.ts';
+import { relayToVf } from './relay.ts';
 import { saveRestoreVf } from './save-restore.ts';
 import { controlVf } from './vf-control.ts';
 
@@ -21,7 +27,11 @@ import { controlVf } from './vf-control.ts';
 export type PfHandler = (guc: Guc, message: readonly number[]) => number;
 
 /** The handlers by action. */
-export const PF_HANDLERS: ReadonlyMap<number, PfHandler> = new Map([
+export const PF_HANDLERS: ReadonlyMap<number, PfHandler> = new Map<number, PfHandler>([
+  [
+    PF2GUC_ACTION.RELAY_TO_VF.action,
+    (guc, message) => relayToVf(guc.session(message[1] ?? 0), message),
+  ],
   [PF2GUC_ACTION.UPDATE_VGT_POLICY.action, ofLength(updateVgtPolicy, 4)],
   [PF2GUC_ACTION.UPDATE_VF_CFG.action, ofLength(updateVfCfg, 5)],
   [PF2GUC_ACTION.VF_CONTROL.action, ofLength(controlVf, 3)],
@@ -38,13 +48,15 @@ function ofLength(handler: PfHandler, dwords: number): PfHandler {
 
 const POLICY_SPECS = specsByKey(VGT_POLICY_KLV, { ENGINE_GROUP_CONFIG: 8 * 16 });
 const CONFIG_SPECS = specsByKey(VF_CFG_KLV, {});
+/** Keys from here on came with firmware 70.53. */
+const FIRST_KEY_OF_70_53 = VF_CFG_KLV.THRESHOLD_MULTI_LRC_COUNT.key;
 
 function updateVgtPolicy(guc: Guc, message: readonly number[]): number {
   return applyKlvs(guc, message, 1, POLICY_SPECS, guc.policies);
 }
 
 function updateVfCfg(guc: Guc, message: readonly number[]): number {
-  const vf = guc.vf(message[1] ?? 0);
+  const vf = guc.function(message[1] ?? 0);
   if (message[2] === 0 && message[3] === 0 && message[4] === 0) {
     vf.config.clear();
     return 0;
@@ -66,12 +78,17 @@ function applyKlvs(
   let count = 0;
   for (const { key, value } of wholeKlvs(dwords)) {
     const spec = specs.get(key);
-    if (spec === undefined) break;
+    if (spec === undefined || !knowsKey(guc, key)) break;
     if (value.length < spec.length || value.length > (spec.maxLength ?? spec.length)) break;
     into.set(key, [...value]);
     count++;
   }
   return count;
+}
+
+function knowsKey({ version }: Guc, key: number): boolean {
+  const isOld = version.major < 70 || (version.major === 70 && version.minor < 53);
+  return !(isOld && CONFIG_SPECS.has(key) && key >= FIRST_KEY_OF_70_53);
 }
 
 function wholeKlvs(dwords: Uint32Array): readonly Klv[] {

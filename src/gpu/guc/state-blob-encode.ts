@@ -1,8 +1,9 @@
 /** The writing half of the GuC state format; see state-format.ts. */
+
+import { TWO_32 } from '../../base/int.ts';
+import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
 import { NONE, STATE_SECTION, type StateSection } from './state-format.ts';
 import type { GucContext, GucDoorbell, VfRuntime } from './vf-state.ts';
-import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
-import { TWO_32 } from '../../base/int.ts';
 
 /** The sections of a VF's state, empty ones left out. */
 export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSection[] {
@@ -12,7 +13,10 @@ export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSect
   const contexts = [...runtime.contexts.values()].sort((a, b) => a.id - b.id);
   if (contexts.length > 0)
     sections.push(
-      section(STATE_SECTION.CONTEXTS, contexts.flatMap((context) => contextDwords(context, relative))),
+      section(
+        STATE_SECTION.CONTEXTS,
+        contexts.flatMap((context) => contextDwords(context, relative)),
+      ),
     );
   const doorbells = [...runtime.doorbells.values()].sort((a, b) => a.id - b.id);
   if (doorbells.length > 0)
@@ -27,7 +31,12 @@ export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSect
       ),
     );
   if (runtime.optIns.size > 0)
-    sections.push(section(STATE_SECTION.OPT_INS, [...runtime.optIns].sort((a, b) => a - b)));
+    sections.push(
+      section(
+        STATE_SECTION.OPT_INS,
+        [...runtime.optIns].sort((a, b) => a - b),
+      ),
+    );
   return sections;
 }
 

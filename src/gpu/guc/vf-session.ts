@@ -2,9 +2,9 @@
  * One VF's conversation with one GuC: what the handlers of mailbox and H2G messages work on.
  */
 import type { GucVersion } from '../../pf/ports.ts';
-import type { PlatformGt } from '../../xe/platforms.ts';
 import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
-import { GUC_INTR, MEMIRQ_PENDING } from '../../xe/memirq.ts';
+import { type GUC_INTR, MEMIRQ_PENDING } from '../../xe/memirq.ts';
+import type { PlatformGt } from '../../xe/platforms.ts';
 import type { GucVfHost } from './guc-vf-host.ts';
 import type { GucVf } from './vf-state.ts';
 
@@ -16,24 +16,26 @@ export interface GucIdentity {
   readonly abi: VfAbiVersion;
 }
 
+/** How a GuC talks to the PF's driver about a VF. */
+export interface PfLine {
+  /** Tells about the VF: an event of VF_NOTIFY. */
+  notify(event: number): void;
+  /** Passes on a G2H message, HXG header first. */
+  send(message: readonly number[]): void;
+}
+
 /** A VF as a GuC serves it. */
 export class VfSession {
   readonly guc: GucIdentity;
   readonly vf: GucVf;
   readonly host: GucVfHost;
-  /** Tells the PF about the VF: an event of VF_NOTIFY. */
-  readonly notifyPf: (event: number) => void;
+  readonly pf: PfLine;
 
-  constructor(
-    guc: GucIdentity,
-    vf: GucVf,
-    host: GucVfHost,
-    notifyPf: (event: number) => void,
-  ) {
+  constructor(guc: GucIdentity, vf: GucVf, host: GucVfHost, pf: PfLine) {
     this.guc = guc;
     this.vf = vf;
     this.host = host;
-    this.notifyPf = notifyPf;
+    this.pf = pf;
   }
 
   /**

@@ -4,9 +4,10 @@
  * Provisioning (`config`) is the PF's and stays; everything in {@link VfRuntime} is what the VF's
  * driver set up and what moves with it in a migration.
  */
-import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
-import { VF_CFG_KLV } from '../../xe/guc/pf-actions.ts';
+
 import { TWO_32 } from '../../base/int.ts';
+import { VF_CFG_KLV } from '../../xe/guc/pf-actions.ts';
+import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
 
 /** What the PF lets a VF do. */
 export type VfExecution =

@@ -23,7 +23,7 @@ export const CTB_STATUS = { OVERFLOW: 1, UNDERFLOW: 2, MISMATCH: 4, DISABLED: 8 
 /** Greatest number of HXG dwords in a message. */
 export const CTB_MAX_DWORDS = 255;
 /** The only format: HXG. */
-export const CTB_FORMAT_HXG = 0;
+const CTB_FORMAT_HXG = 0;
 
 /** Layout of the header dword: [high bit, low bit]. */
 export const CTB_HEADER_LAYOUT = {

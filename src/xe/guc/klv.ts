@@ -7,7 +7,7 @@ import { Fault } from '../../base/fault.ts';
 import { TWO_32 } from '../../base/int.ts';
 
 /** Dwords of a KLV's header. */
-export const KLV_HEADER_DWORDS = 1;
+const KLV_HEADER_DWORDS = 1;
 /** The greatest length of a value, dwords. */
 export const KLV_MAX_LENGTH = 0xffff;
 
@@ -19,7 +19,7 @@ export interface Klv {
 }
 
 /** The header dword of a KLV. */
-export function klvHeader(key: number, length: number): number {
+function klvHeader(key: number, length: number): number {
   return ((key << 16) | length) >>> 0;
 }
 

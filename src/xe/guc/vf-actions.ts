@@ -5,9 +5,6 @@
  * abi/guc_klvs_abi.h, xe_guc_submit.c.
  */
 
-/** Dwords of a mailbox message (GUC_MAX_MMIO_MSG_LEN). */
-export const MMIO_MESSAGE_DWORDS = 4;
-
 /** Actions that go through the mailbox. */
 export const MAILBOX_ACTION = {
   HOST2GUC_SELF_CFG: 0x0508,

@@ -5,7 +5,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
 import { BAR0, type CaseDeviceOptions } from '../../support/case-registers.ts';
 import { ConnectionClosed, RawClient } from '../../support/raw-client.ts';
-import { eventually, Serving, type ServingOptions } from '../../support/serving.ts';
+import { eventually, Footprint, Serving, type ServingOptions } from '../../support/serving.ts';
 import {
   CMD,
   FEATURE,
@@ -57,6 +57,8 @@ export class Subject {
   readonly kind: ServerKind;
   readonly #devices: readonly CaseDeviceOptions[] | undefined;
   #serving: Serving | undefined;
+  /** What the server holds while nobody is connected. */
+  #idle: Footprint | undefined;
   readonly #clients: RawClient[] = [];
 
   constructor(serverKind: ServerKind, devices?: readonly CaseDeviceOptions[]) {
@@ -64,9 +66,11 @@ export class Subject {
     this.#devices = devices;
   }
 
-  /** Starts the server. */
+  /** Starts the server and lets a first client come and go. */
   async start(): Promise<void> {
     this.#serving = await this.kind.start(this.#devices);
+    RawClient.negotiate(this.serving.path()).close();
+    this.#idle = await Footprint.settled(this.serving);
   }
 
   get serving(): Serving {
@@ -100,14 +104,22 @@ export class Subject {
     for (const client of this.#clients.splice(0)) client.close();
   }
 
-  /** After any case: the server runs, serves the next client, and the device is as new. */
+  /**
+   * After any case: the server runs, serves the next client, the device is as new, and nothing that
+   * a client brought is left in the process.
+   */
   settle(): void {
     this.leave();
     expect(this.serving.alive(), this.serving.errorOutput).toBe(true);
-    using client = RawClient.negotiate(this.serving.path());
-    const info = expectSuccess(client.call(CMD.DEVICE_GET_INFO, getInfo()), CMD.DEVICE_GET_INFO);
-    if ((info.view.getUint32(4, true) & 1) !== 0)
-      expectSuccess(client.call(CMD.DEVICE_RESET), CMD.DEVICE_RESET, 0);
+    const client = RawClient.negotiate(this.serving.path());
+    try {
+      const info = expectSuccess(client.call(CMD.DEVICE_GET_INFO, getInfo()), CMD.DEVICE_GET_INFO);
+      if ((info.view.getUint32(4, true) & 1) !== 0)
+        expectSuccess(client.call(CMD.DEVICE_RESET), CMD.DEVICE_RESET, 0);
+    } finally {
+      client.close();
+    }
+    expect(this.#idle?.growth()).toBeUndefined();
   }
 
   /** Stops the server, which must leave cleanly. */
@@ -207,12 +219,7 @@ export function seeIrq(client: RawClient, index: number): { flags: number; count
 }
 
 /** Reads `count` bytes of a region. */
-export function read(
-  client: RawClient,
-  region: number,
-  offset: number,
-  count: number,
-): Uint8Array {
+export function read(client: RawClient, region: number, offset: number, count: number): Uint8Array {
   const reply = client.call(CMD.REGION_READ, regionRead(region, offset, count));
   expectSuccess(reply, CMD.REGION_READ, 16 + count);
   return reply.payload.slice(16);

@@ -76,7 +76,8 @@ conformance('FEA', (subject) => {
     const client = subject.client();
     const reply = client.call(FEA, feature(GET | FEATURE.MIG_DATA_SIZE, [], 16));
     if (reply.error !== 0) expectRefusal(reply, FEA);
-    else expect(Number(expectSuccess(reply, FEA, 16).view.getBigUint64(8, true))).toBeGreaterThan(0);
+    else
+      expect(Number(expectSuccess(reply, FEA, 16).view.getBigUint64(8, true))).toBeGreaterThan(0);
     expectRefusal(client.call(FEA, feature(SET | FEATURE.MIG_DATA_SIZE, u32(0, 0))), FEA);
   });
 

@@ -22,7 +22,13 @@ import {
   setIrqs,
   u32,
 } from '../../support/wire.ts';
-import { CONFIG, conformance, expectNextClientServed, INTERRUPT_LINE, read } from './conformance.ts';
+import {
+  CONFIG,
+  conformance,
+  expectNextClientServed,
+  INTERRUPT_LINE,
+  read,
+} from './conformance.ts';
 import {
   closeAll,
   expectInvalid,
@@ -193,7 +199,6 @@ conformance('HDR', (subject) => {
     const client = subject.client();
     const commands = Array.from({ length: 400 }, (_, id) => message(INFO, getInfo(), { id }));
     client.send(join(...commands));
-    for (let id = 0; id < 400; id++)
-      expect(expectSuccess(client.receive(), INFO, 16).id).toBe(id);
+    for (let id = 0; id < 400; id++) expect(expectSuccess(client.receive(), INFO, 16).id).toBe(id);
   });
 });

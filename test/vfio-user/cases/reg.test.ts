@@ -115,7 +115,10 @@ conformance('REG', (subject) => {
       }
       expect(end).toBeLessThanOrEqual(region.size);
       if ((region.flags & FLAG.MMAP) === 0) continue;
-      const reply = expectSuccess(client.call(REGION_INFO, getRegionInfo(region.index)), REGION_INFO);
+      const reply = expectSuccess(
+        client.call(REGION_INFO, getRegionInfo(region.index)),
+        REGION_INFO,
+      );
       const [fd] = reply.fds;
       expect(fd).toBeDefined();
       const mappable = areas.length > 0 ? areas : [{ offset: 0, size: region.size }];

@@ -1,0 +1,103 @@
+/** An emulated GPU with the PF driver on it, and its VFs behind the variant driver. */
+import { Fault } from '../base/fault.ts';
+import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
+import type { VfDigests } from '../gpu/digests.ts';
+import { CAPABILITY, type FirmwareVersion, type VfProfile } from '../migration/vf-profile.ts';
+import { XePf } from '../pf/xe-pf.ts';
+import { VFIO_MIGRATION } from '../vfio/uapi.ts';
+import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
+import type { PlatformName } from '../xe/platforms.ts';
+
+/** What an emulated host is to have; what is left out is the platform's default or a fair share. */
+export interface EmulatedHostOptions {
+  readonly platform: PlatformName;
+  /** VFs to enable, from 1. */
+  readonly vfs: number;
+  readonly deviceId?: number | undefined;
+  readonly revisionId?: number | undefined;
+  readonly gucVersion?: FirmwareVersion | undefined;
+  /** Of each VF: bytes of VRAM and of GGTT, contexts, doorbells. */
+  readonly vramSize?: number | undefined;
+  readonly ggttSize?: number | undefined;
+  readonly contexts?: number | undefined;
+  readonly doorbells?: number | undefined;
+}
+
+/** One emulated GPU with its PF driver. */
+export class EmulatedHost {
+  readonly gpu: EmulatedGpu;
+  readonly pf: XePf;
+  readonly vfs: number;
+
+  private constructor(gpu: EmulatedGpu, pf: XePf, vfs: number) {
+    this.gpu = gpu;
+    this.pf = pf;
+    this.vfs = vfs;
+  }
+
+  /**
+   * Makes the GPU and enables its VFs.
+   *
+   * @throws {Fault} EINVAL for what the platform does not have, EPERM for VRAM on an integrated part,
+   * ENOSPC when the quotas do not fit
+   */
+  static async create(options: EmulatedHostOptions): Promise<EmulatedHost> {
+    const { platform, vfs, deviceId, revisionId, gucVersion } = options;
+    const gpu = new EmulatedGpu({ platform, deviceId, revisionId, gucVersion });
+    try {
+      if (options.vramSize !== undefined && !gpu.platform.discrete)
+        throw new Fault('EPERM', `${gpu.platform.title} has no VRAM`, { hint: 'leave --vram out' });
+      const pf = new XePf({ device: gpu.device });
+      const { vramSize, ggttSize, contexts, doorbells } = options;
+      await pf.enableVfs(vfs, { vramSize, ggttSize, contexts, doorbells });
+      return new EmulatedHost(gpu, pf, vfs);
+    } catch (error) {
+      gpu.close();
+      throw error;
+    }
+  }
+
+  /** Opens a VF through the variant driver, which resets it. @throws {Fault} ENODEV */
+  async open(vfid: number): Promise<XeVfioPci> {
+    return await XeVfioPci.open({
+      pciFunction: this.gpu.vf(vfid),
+      pf: this.pf.sriovVfio,
+      vfid,
+    });
+  }
+
+  /** What a VF is and has. @throws {Fault} EINVAL when it is not enabled */
+  profile(vfid: number): VfProfile {
+    const { ggttSize, vramSize, contexts, doorbells } = this.pf.vfConfig(vfid);
+    const { deviceId, revisionId, hasMemirq, tiles } = this.gpu.device;
+    const { major, minor, patch } = tiles[0]?.gts[0]?.guc.version ?? { major: 0, minor: 0, patch: 0 };
+    const flags = this.pf.sriovVfio.migrationSupported()
+      ? VFIO_MIGRATION.STOP_COPY | VFIO_MIGRATION.P2P
+      : 0;
+    return {
+      platform: this.gpu.platform.name,
+      deviceId,
+      revisionId,
+      ggttSize,
+      vramSize,
+      contexts,
+      doorbells,
+      gucVersion: { major, minor, patch },
+      capabilities: flags | (hasMemirq ? CAPABILITY.MEMIRQ : 0),
+    };
+  }
+
+  /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
+  digests(vfid: number): VfDigests {
+    return this.gpu.digests(vfid);
+  }
+
+  /** Lets go of everything. Idempotent. */
+  close(): void {
+    this.gpu.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

@@ -1,0 +1,73 @@
+/** The use case serve: settings as a person gives them, made into what a host serves. */
+import { Fault } from '../base/fault.ts';
+import type { PlatformName } from '../xe/platforms.ts';
+import { platformByName } from '../xe/platforms.ts';
+import { ServedHost } from './serve.ts';
+import type { ServedSocket } from './serve-messages.ts';
+import { parseVersion } from './vf-profile-json.ts';
+
+/** What to serve, as given on a command line; what is left out is the platform's or a fair share. */
+export interface ServeSettings {
+  readonly platform: string;
+  /** VFs to enable. */
+  readonly vfs: number;
+  /** VFs to serve. */
+  readonly served: readonly number[];
+  /** Path of the socket, with %d for the VF's number where several are served. */
+  readonly socket?: string | undefined;
+  /** An inherited descriptor instead of a path. */
+  readonly fd?: number | undefined;
+  /** Bytes of each VF. */
+  readonly vram?: number | undefined;
+  readonly ggtt?: number | undefined;
+  readonly contexts?: number | undefined;
+  readonly doorbells?: number | undefined;
+  /** Such as `70.54.0`. */
+  readonly gucVersion?: string | undefined;
+  readonly deviceId?: number | undefined;
+  readonly revision?: number | undefined;
+  readonly pollUs?: number | undefined;
+}
+
+/**
+ * Serves VFs of an emulated GPU.
+ *
+ * @throws {Fault} EINVAL for settings that make no sense, and what {@link ServedHost.start} throws
+ */
+export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
+  const { vfs, contexts, doorbells, deviceId, pollUs } = settings;
+  const platform: PlatformName = platformByName(settings.platform).name;
+  const gucVersion = parseVersion(settings.gucVersion);
+  if (settings.gucVersion !== undefined && gucVersion === undefined)
+    throw new Fault('EINVAL', `"${settings.gucVersion}" is not a firmware version`, {
+      hint: 'write it as 70.54.0',
+    });
+  return await ServedHost.start({
+    platform,
+    vfs,
+    contexts,
+    doorbells,
+    deviceId,
+    pollUs,
+    gucVersion,
+    revisionId: settings.revision,
+    vramSize: settings.vram,
+    ggttSize: settings.ggtt,
+    sockets: socketsOf(settings),
+  });
+}
+
+function socketsOf({ served, socket, fd }: ServeSettings): ServedSocket[] {
+  if (fd !== undefined) {
+    const [vfid] = served;
+    if (served.length !== 1 || vfid === undefined)
+      throw new Fault('EINVAL', 'a descriptor serves one VF', { hint: 'give one --vf' });
+    return [{ vfid, path: undefined, fd }];
+  }
+  if (socket === undefined) throw new Fault('EINVAL', 'no place to serve was given');
+  if (served.length > 1 && !socket.includes('%d'))
+    throw new Fault('EINVAL', `${served.length} VFs cannot share the socket ${socket}`, {
+      hint: 'put %d into the path, for the number of the VF',
+    });
+  return served.map((vfid) => ({ vfid, path: socket.replaceAll('%d', String(vfid)) }));
+}

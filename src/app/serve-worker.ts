@@ -1,0 +1,128 @@
+/** The thread that holds one emulated GPU and answers the sockets of its VFs. Entry of a worker. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { Fault, toFault } from '../base/fault.ts';
+import { migStateName } from '../vfio/migration-state.ts';
+import { ServerLoop } from '../vfio-user/server-loop.ts';
+import { VfioUserServer } from '../vfio-user/server.ts';
+import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
+import { EmulatedHost } from './emulated-host.ts';
+import { logPf, logServer } from './serve-log.ts';
+import type {
+  FromServer,
+  ServedSocket,
+  ServeOptions,
+  ServeRequest,
+  ToServer,
+  VfStatus,
+} from './serve-messages.ts';
+import { encodeServedVf } from './vf-profile-json.ts';
+
+/** One VF and its server. */
+interface Served {
+  readonly socket: ServedSocket;
+  readonly device: XeVfioPci;
+}
+
+/** Everything that this thread serves. */
+class ServingThread {
+  readonly #host: EmulatedHost;
+  readonly #loop: ServerLoop;
+  readonly #served: Served[] = [];
+
+  private constructor(host: EmulatedHost, loop: ServerLoop) {
+    this.#host = host;
+    this.#loop = loop;
+  }
+
+  /** @throws {Fault} what making the host or listening says; nothing is left behind then */
+  static async start(options: ServeOptions): Promise<ServingThread> {
+    const host = await EmulatedHost.create(options);
+    const { pollUs } = options;
+    const thread = new ServingThread(host, new ServerLoop(pollUs === undefined ? {} : { pollUs }));
+    try {
+      logPf(host.pf.events, say);
+      for (const socket of options.sockets) await thread.#serve(socket);
+      return thread;
+    } catch (error) {
+      await thread.#end();
+      throw error;
+    }
+  }
+
+  /** Answers the sockets until it is told to stop. */
+  async run(): Promise<void> {
+    await this.#loop.run();
+    await this.#end();
+  }
+
+  async answer(request: ServeRequest): Promise<unknown> {
+    switch (request.op) {
+      case 'status':
+        return await this.status();
+      case 'digests':
+        return this.#host.digests(request.vfid);
+      case 'stop':
+        void this.#loop.stop();
+        return undefined;
+    }
+  }
+
+  async status(): Promise<VfStatus[]> {
+    return await Promise.all(
+      this.#served.map(async ({ socket: { vfid, path }, device }) => ({
+        vfid,
+        path,
+        profile: this.#host.profile(vfid),
+        state:
+          device.migrationFlags === 0 ? undefined : migStateName(await device.migrationState()),
+      })),
+    );
+  }
+
+  async #serve(socket: ServedSocket): Promise<void> {
+    const { vfid, path, fd } = socket;
+    const device = await this.#host.open(vfid);
+    this.#served.push({ socket, device });
+    const profile = this.#host.profile(vfid);
+    const server = new VfioUserServer({
+      device,
+      loop: this.#loop,
+      extension: encodeServedVf({ vfid, profile }),
+      ...(path === undefined ? {} : { socketPath: path }),
+      ...(fd === undefined ? {} : { listenFd: fd }),
+    });
+    logServer(server.events, vfid, say);
+  }
+
+  async #end(): Promise<void> {
+    await this.#loop.stop();
+    for (const { device } of this.#served) await device.close();
+    this.#host.close();
+  }
+}
+
+if (parentPort === null) throw new TypeError('this is the entry of a worker thread');
+const port = parentPort;
+const say = (message: FromServer) => port.postMessage(message);
+
+function errorOf(error: unknown) {
+  const { code, message, hint } = toFault(error);
+  return { code, message, hint };
+}
+
+port.on('message', ({ id, request }: ToServer) => {
+  (thread === undefined ? Promise.reject(new Fault('EAGAIN', 'not ready')) : thread.answer(request)).then(
+    (value) => say({ type: 'answer', id, value }),
+    (error: unknown) => say({ type: 'refusal', id, error: errorOf(error) }),
+  );
+});
+
+let thread: ServingThread | undefined;
+try {
+  thread = await ServingThread.start(workerData as ServeOptions);
+  say({ type: 'ready', vfs: await thread.status() });
+  await thread.run();
+} catch (error) {
+  say({ type: 'failed', error: errorOf(error) });
+}
+port.close();

@@ -1,0 +1,122 @@
+/** Serves VFs of an emulated GPU: one thread a PF, its event loop left to the sockets. */
+import { Worker } from 'node:worker_threads';
+import { EventChannel } from '../base/event-channel.ts';
+import { Fault } from '../base/fault.ts';
+import type {
+  FromServer,
+  ServeAnswers,
+  ServeError,
+  ServeEvent,
+  ServeOptions,
+  ServeRequest,
+  ToServer,
+  VfStatus,
+} from './serve-messages.ts';
+
+export type { VfStatus } from './serve-messages.ts';
+
+/** A reply that somebody waits for. */
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Fault) => void;
+}
+
+/** VFs that are being served. */
+export class ServedHost {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #exit: Promise<Fault | undefined>;
+  #nextId = 1;
+  #stopping = false;
+  /** What happens at the sockets. */
+  readonly events = new EventChannel<ServeEvent>();
+  /** The VFs as they were at the start. */
+  vfs: readonly VfStatus[] = [];
+
+  private constructor(options: ServeOptions) {
+    this.#worker = new Worker(new URL('./serve-worker.js', import.meta.url), {
+      workerData: options,
+      name: `xe-vfio ${options.platform}`,
+    });
+    this.#exit = new Promise((resolve) => {
+      let failure: Fault | undefined;
+      this.#worker.once('error', (error) => {
+        failure = new Fault('EIO', `the serving thread failed: ${String(error)}`, { cause: error });
+      });
+      this.#worker.once('exit', (code) => {
+        if (code !== 0) failure ??= new Fault('EIO', `the serving thread ended with ${code}`);
+        this.#endWaiting(failure ?? new Fault('ENODEV', 'the VFs are no longer served'));
+        resolve(this.#stopping ? undefined : failure);
+      });
+    });
+  }
+
+  /**
+   * Makes the emulated GPU and serves VFs of it.
+   *
+   * @throws {Fault} EADDRINUSE when a socket is served already; EINVAL, ENOSPC, EPERM for what cannot
+   * be had; EACCES, ENOENT for a path that cannot be a socket
+   */
+  static async start(options: ServeOptions): Promise<ServedHost> {
+    const host = new ServedHost(options);
+    const started = new Promise<readonly VfStatus[]>((resolve, reject) => {
+      host.#worker.on('message', (message: FromServer) => {
+        if (message.type === 'ready') resolve(message.vfs);
+        else if (message.type === 'failed') reject(toFault(message.error));
+        else host.#take(message);
+      });
+      void host.#exit.then((failure) =>
+        reject(failure ?? new Fault('ENODEV', 'the serving thread ended')),
+      );
+    });
+    try {
+      host.vfs = await started;
+      return host;
+    } catch (error) {
+      host.#stopping = true;
+      await host.#worker.terminate();
+      throw error;
+    }
+  }
+
+  /** Resolves when serving is over: with the fault that ended it, or with nothing after a stop. */
+  get ended(): Promise<Fault | undefined> {
+    return this.#exit;
+  }
+
+  /** Asks the serving thread. @throws {Fault} what it answers; ENODEV when it has ended */
+  async ask<Request extends ServeRequest>(request: Request): Promise<ServeAnswers[Request['op']]> {
+    const id = this.#nextId++;
+    return await new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      const message: ToServer = { id, request };
+      this.#worker.postMessage(message);
+    });
+  }
+
+  /** Ends serving: clients are cut off, sockets removed, memory given back. Idempotent. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return void (await this.#exit);
+    this.#stopping = true;
+    await this.ask({ op: 'stop' }).catch(() => this.#worker.terminate());
+    await this.#exit;
+  }
+
+  #take(message: FromServer): void {
+    if (message.type === 'event') this.events.emit(message.event);
+    if (message.type !== 'answer' && message.type !== 'refusal') return;
+    const waiting = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    if (message.type === 'answer') waiting?.resolve(message.value);
+    else waiting?.reject(toFault(message.error));
+  }
+
+  #endWaiting(fault: Fault): void {
+    for (const { reject } of this.#waiting.values()) reject(fault);
+    this.#waiting.clear();
+  }
+}
+
+function toFault({ code, message, hint }: ServeError): Fault {
+  return new Fault(code, message, hint === undefined ? {} : { hint });
+}

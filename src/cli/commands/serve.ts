@@ -1,0 +1,112 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
+import { answerParent } from '../../app/serve-ipc.ts';
+import type { ServedHost, VfStatus } from '../../app/serve.ts';
+import { type CommandContext, examples } from '../command.ts';
+import { UsageFault } from '../exit-codes.ts';
+import { integerOption, sizeOption } from '../options.ts';
+import { logServer } from '../server-log.ts';
+
+/** The greatest number of VFs that a PF can have. */
+const MAX_VFS = 63;
+
+interface ServeFlags extends Omit<ServeSettings, 'served'> {
+  readonly vf?: readonly (number | 'all')[];
+  readonly socketPath?: string;
+  readonly pf?: string;
+}
+
+/** `serve`. */
+export function define(command: Command, context: CommandContext): void {
+  command
+    .option('--platform <name>', 'the emulated GPU: ptl, wcl or bmg', 'bmg')
+    .option('--pf <bdf>', 'a real PF; comes with the real machine work')
+    .option('--vfs <count>', 'VFs to enable', integerOption(1, MAX_VFS), 1)
+    .option('--vf <number>', 'VF to serve, or all; repeatable (default: 1)', vfOption)
+    .option('--socket <path>', 'where to serve; for several VFs with %d for the number of the VF')
+    .option('--socket-path <path>', 'the same as --socket')
+    .option('--fd <number>', 'serve on a listening or connected socket inherited as this descriptor', integerOption(0))
+    .option('--vram <size>', 'VRAM of each VF, such as 1G', sizeOption)
+    .option('--ggtt <size>', 'GGTT of each VF', sizeOption)
+    .option('--contexts <count>', 'GuC contexts of each VF', integerOption(1))
+    .option('--doorbells <count>', 'GuC doorbells of each VF', integerOption(0))
+    .option('--guc-version <version>', 'firmware that the GuCs claim to be, such as 70.54.0')
+    .option('--device-id <id>', 'PCI device id, such as 0xe20b', integerOption(0, 0xffff))
+    .option('--revision <number>', 'PCI revision', integerOption(0, 0xff))
+    .option('--poll-us <microseconds>', 'look so long for the next message before sleeping', integerOption(0, 1_000_000))
+    .action(async (flags: ServeFlags) => await run(flags, context));
+  examples(command, [
+    'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
+    'xe-vfio serve --platform ptl --vfs 7 --vf all --socket /run/vf%d.sock',
+  ]);
+}
+
+async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
+  const { output, signal } = context;
+  if (flags.pf !== undefined)
+    throw new UsageFault('--pf comes with the real machine work', 'use --platform ptl|wcl|bmg');
+  const socket = flags.socket ?? flags.socketPath;
+  if (flags.socket !== undefined && flags.socketPath !== undefined)
+    throw new UsageFault('--socket and --socket-path are the same thing; give one');
+  if (socket === undefined && flags.fd === undefined)
+    throw new UsageFault('neither --socket nor --fd was given');
+  context.doing = `serve on ${socket ?? `descriptor ${flags.fd}`}`;
+  const host = await serveVfs({ ...flags, socket, served: servedVfs(flags) });
+  const stop = () => void host.stop();
+  logServer(host.events);
+  signal.addEventListener('abort', stop, { once: true });
+  if (signal.aborted) stop();
+  answerParent(host, stop);
+  announce(host, context);
+  const failure = await host.ended;
+  if (failure !== undefined) throw failure;
+  output.note('stopped');
+}
+
+/** One line a VF: it is ready. */
+function announce({ vfs }: ServedHost, { output }: CommandContext): void {
+  for (const vf of vfs) {
+    const { platform, deviceId = 0, revisionId, ggttSize, vramSize } = vf.profile;
+    const document = {
+      event: 'ready',
+      socket: vf.path ?? null,
+      pid: process.pid,
+      vfid: vf.vfid,
+      platform,
+      vendorId: 0x8086,
+      deviceId,
+      revision: revisionId,
+      ggtt: ggttSize,
+      vram: vramSize,
+      migration: vf.state !== undefined,
+    };
+    output.result(document, () => [readyLine(vf)]);
+  }
+}
+
+function readyLine({ vfid, path, profile, state }: VfStatus): string {
+  const id = `8086:${(profile.deviceId ?? 0).toString(16).padStart(4, '0')}`;
+  const can = state === undefined ? ', cannot be migrated' : '';
+  return `ready: VF ${vfid} of an emulated ${profile.platform} (${id}) on ${path ?? 'a descriptor'}, pid ${process.pid}${can}`;
+}
+
+function vfOption(
+  text: string,
+  before: readonly (number | 'all')[] = [],
+): readonly (number | 'all')[] {
+  if (text === 'all') return [...before, 'all'];
+  try {
+    return [...before, integerOption(1, MAX_VFS)(text)];
+  } catch {
+    throw new InvalidArgumentError(`"${text}" is neither a VF, 1 to ${MAX_VFS}, nor all.`);
+  }
+}
+
+function servedVfs({ vf = [1], vfs }: ServeFlags): number[] {
+  const numbers = vf.includes('all')
+    ? Array.from({ length: vfs }, (_, n) => n + 1)
+    : [...new Set(vf as readonly number[])];
+  const beyond = numbers.find((number) => number > vfs);
+  if (beyond === undefined) return numbers;
+  throw new UsageFault(`VF ${beyond} is beyond --vfs ${vfs}`, `--vfs ${beyond}`);
+}

@@ -1,0 +1,217 @@
+/**
+ * One thread that serves any number of servers and connections.
+ *
+ * While nothing happens the thread sleeps in its event loop, where timers and messages of the
+ * thread run as usual. While one connection is hot it receives by blocking, which is what makes a
+ * round trip short; while several are, it waits for all of them at once. Either way it goes back
+ * to the event loop at least every {@link YIELD_AFTER} messages and whenever a device operation
+ * takes its time.
+ */
+import { EventFd } from '../sys/eventfd.ts';
+import { POLL } from '../sys/poll.ts';
+import { Readiness } from '../sys/readiness.ts';
+
+/** Messages between two visits to the event loop, about a third of a millisecond of small ones. */
+const YIELD_AFTER = 32;
+/** Turns of the microtask queue that a device operation gets before the loop goes to sleep. */
+const MICROTASK_TURNS = 8;
+
+/** How a {@link ServerLoop} waits. */
+export interface ServerLoopOptions {
+  /**
+   * Microseconds to spin for the next message of a hot connection before blocking; 0 (unless
+   * given) never spins. Stops by itself while it does not pay.
+   */
+  readonly pollUs?: number;
+  /** Milliseconds without a message after which a connection is no longer hot; 4 unless given. */
+  readonly quietMs?: number;
+}
+
+/** Something with a descriptor that the loop watches. */
+export interface LoopMember {
+  /** Called with bits of `POLL` when the descriptor is ready. */
+  ready(events: number): void;
+}
+
+/** A member that can be served by blocking. */
+export interface HotMember extends LoopMember {
+  /** False while an operation is under way or nobody is connected. */
+  readonly canBlock: boolean;
+  /**
+   * Serves at most `messages`, waiting for each up to the quiet time.
+   *
+   * @returns true when the next call may come at once, false when it became quiet, busy or closed
+   */
+  serveHot(messages: number, pollUs: number): boolean;
+}
+
+/** A member's place in the loop. */
+export interface LoopWatch {
+  /** Changes what the descriptor is watched for. */
+  setEvents(events: number): void;
+  /** Stops watching; must precede the close of the descriptor. Idempotent. */
+  remove(): void;
+}
+
+/** Something that ends with the loop. */
+export interface LoopServer {
+  close(): Promise<void>;
+}
+
+/** The loop; {@link ServerLoop.run} resolves after {@link ServerLoop.stop}. */
+export class ServerLoop {
+  readonly pollUs: number;
+  readonly quietMs: number;
+  readonly #readiness = new Readiness();
+  readonly #members = new Map<number, LoopMember>();
+  readonly #hot = new Set<HotMember>();
+  readonly #servers = new Set<LoopServer>();
+  readonly #wake = new EventFd();
+  #nextKey = 1;
+  #busy = 0;
+  #active = false;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  #nudge: (() => void) | undefined;
+
+  constructor(options: ServerLoopOptions = {}) {
+    this.pollUs = options.pollUs ?? 0;
+    this.quietMs = options.quietMs ?? 4;
+    this.watch(this.#wake.fd, POLL.IN, { ready: () => this.#wake.take() });
+  }
+
+  /**
+   * The eventfd that brings this loop back to its event loop; another thread signals it with
+   * `signalEventFd`.
+   */
+  get wakeFd(): number {
+    return this.#wake.fd;
+  }
+
+  /** Brings the loop back to its event loop soon. */
+  wake(): void {
+    this.#wake.signal();
+  }
+
+  /** True once {@link stop} was called. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Ends `server` together with the loop. */
+  own(server: LoopServer): void {
+    this.#servers.add(server);
+  }
+
+  /** Forgets a server that has ended. */
+  disown(server: LoopServer): void {
+    this.#servers.delete(server);
+  }
+
+  /** Watches `fd` on behalf of `member`. */
+  watch(fd: number, events: number, member: LoopMember): LoopWatch {
+    const key = this.#nextKey++;
+    this.#members.set(key, member);
+    this.#readiness.add(fd, events, key);
+    return {
+      setEvents: (wanted) => {
+        if (this.#members.has(key)) this.#readiness.modify(fd, wanted, key);
+      },
+      remove: () => {
+        if (this.#members.delete(key)) this.#readiness.remove(fd);
+      },
+    };
+  }
+
+  /** Lets a connection be served by blocking while it is the only one. */
+  join(member: HotMember): void {
+    this.#hot.add(member);
+  }
+
+  leave(member: HotMember): void {
+    this.#hot.delete(member);
+  }
+
+  /** Tells that a device operation has begun: the thread must not block until {@link idle}. */
+  busy(): void {
+    this.#busy++;
+  }
+
+  /** Tells that a device operation has ended. */
+  idle(): void {
+    this.#busy--;
+    this.#active = true;
+    this.#nudge?.();
+  }
+
+  /** Tells that a message was served: more are likely. */
+  touch(): void {
+    this.#active = true;
+  }
+
+  /** Serves until {@link stop}. */
+  run(): Promise<void> {
+    this.#running ??= this.#serve();
+    return this.#running;
+  }
+
+  async #serve(): Promise<void> {
+    while (!this.#stopped) {
+      if (this.#busy > 0) await this.#afterMicrotasks();
+      if (this.#stopped) break;
+      if (this.#busy === 0 && this.#active) {
+        if (!this.#serveActive()) this.#active = false;
+        // Timers, messages from other threads and signals get their turn here.
+        await new Promise((resolve) => setImmediate(resolve));
+        this.#dispatch(0);
+      } else {
+        await this.#sleep();
+        this.#dispatch(0);
+      }
+    }
+    await Promise.all([...this.#servers].map((server) => server.close()));
+    this.#wake.close();
+    this.#readiness.close();
+  }
+
+  async #afterMicrotasks(): Promise<void> {
+    for (let turn = 0; turn < MICROTASK_TURNS && this.#busy > 0; turn++) await undefined;
+  }
+
+  /** Serves what is hot; false when it became quiet. */
+  #serveActive(): boolean {
+    const [only] = this.#hot;
+    if (only !== undefined && this.#hot.size === 1 && only.canBlock)
+      return only.serveHot(YIELD_AFTER, this.pollUs);
+    for (let turn = 0; turn < YIELD_AFTER && this.#busy === 0; turn++)
+      if (!this.#dispatch(this.quietMs)) return false;
+    return true;
+  }
+
+  #dispatch(timeoutMs: number): boolean {
+    const count = this.#readiness.wait(timeoutMs);
+    // Keys first: a member may close others, or wait on the same page.
+    const ready: [number, number][] = [];
+    for (let index = 0; index < count; index++)
+      ready.push([this.#readiness.key(index), this.#readiness.events(index)]);
+    for (const [key, events] of ready) this.#members.get(key)?.ready(events);
+    return count > 0;
+  }
+
+  #sleep(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#nudge = () => {
+        this.#nudge = undefined;
+        resolve();
+      };
+      this.#readiness.notify(() => this.#nudge?.());
+    });
+  }
+
+  /** Closes every server and lets {@link run} resolve. Idempotent. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#nudge?.();
+    await this.run();
+  }
+}
