@@ -42,6 +42,9 @@ export class ServerProcess {
     const child = fork(fileURLToPath(new URL('../../bin/xe-vfio', import.meta.url)), ['serve', ...args], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       execArgv: [],
+      // Ctrl-C in a terminal is for the process that started this one, which needs its servers to
+      // roll back.
+      detached: true,
     });
     const server = new ServerProcess(child);
     const ready = new Promise<boolean>((resolve) => {

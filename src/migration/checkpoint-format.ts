@@ -14,7 +14,7 @@
 import { crc32 } from 'node:zlib';
 import { Fault } from '../base/fault.ts';
 import { dataView, readU64, writeU64 } from '../base/int.ts';
-import { PACKET_HEADER_SIZE } from '../xe/migration-packet.ts';
+import { INDEX_ENTRY_SIZE, INDEX_MAX_PACKETS } from './checkpoint-index.ts';
 import type { VfProfile } from './vf-profile.ts';
 
 /** First bytes of a checkpoint; no stream begins with 0x89, and text conversions break it. */
@@ -25,13 +25,8 @@ const FOOTER_MAGIC = Uint8Array.of(0x58, 0x45, 0x56, 0x46, 0x45, 0x4e, 0x44, 0x0
 const CHECKPOINT_VERSION = 1;
 /** Bytes of the header: the stream begins at a page. */
 export const CHECKPOINT_HEADER_SIZE = 4096;
-/** Bytes of an index entry. */
-export const INDEX_ENTRY_SIZE = 24;
 /** Bytes of the footer. */
 export const CHECKPOINT_FOOTER_SIZE = 72;
-/** Packets that an index may have; a stream of 512 MiB chunks needs about ten. */
-export const INDEX_MAX_PACKETS = 2 ** 20;
-
 /** Layout of the header, for documents and the test that holds the codec to it. */
 export const CHECKPOINT_HEADER_LAYOUT = [
   { name: 'magic', offset: 0, size: 8 },
@@ -54,20 +49,6 @@ export const CHECKPOINT_HEADER_LAYOUT = [
   { name: 'createdAt', offset: 88, size: 8 },
   /** CRC32 of all that is in front of it. */
   { name: 'crc', offset: 4092, size: 4 },
-] as const;
-
-/** Layout of an index entry. */
-export const INDEX_ENTRY_LAYOUT = [
-  /** Of the packet's header in the stream. */
-  { name: 'offset', offset: 0, size: 8 },
-  /** Of the payload. */
-  { name: 'size', offset: 8, size: 8 },
-  /** CRC32 of the packet, header and payload. */
-  { name: 'crc', offset: 16, size: 4 },
-  { name: 'type', offset: 20, size: 1 },
-  { name: 'tile', offset: 21, size: 1 },
-  { name: 'gt', offset: 22, size: 1 },
-  { name: 'reserved', offset: 23, size: 1 },
 ] as const;
 
 /** Layout of the footer. */
@@ -93,16 +74,6 @@ export interface CheckpointHeader {
   readonly profile: VfProfile;
   /** Milliseconds since 1970. */
   readonly createdAt?: number | undefined;
-}
-
-/** One packet in the index. */
-export interface IndexEntry {
-  readonly offset: number;
-  readonly size: number;
-  readonly crc: number;
-  readonly type: number;
-  readonly tile: number;
-  readonly gt: number;
 }
 
 /** What a checkpoint's footer says. */
@@ -210,50 +181,6 @@ function decodeName(view: DataView): string {
   const bytes = new Uint8Array(view.buffer, view.byteOffset + AT.platform, PLATFORM_SIZE);
   const end = bytes.indexOf(0);
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
-}
-
-/** The bytes of an index. */
-export function encodeIndex(entries: readonly IndexEntry[]): Uint8Array {
-  const bytes = new Uint8Array(entries.length * INDEX_ENTRY_SIZE);
-  const view = dataView(bytes);
-  entries.forEach(({ offset, size, crc, type, tile, gt }, packet) => {
-    const at = packet * INDEX_ENTRY_SIZE;
-    writeU64(view, at, offset);
-    writeU64(view, at + 8, size);
-    view.setUint32(at + 16, crc, true);
-    view.setUint8(at + 20, type);
-    view.setUint8(at + 21, tile);
-    view.setUint8(at + 22, gt);
-  });
-  return bytes;
-}
-
-/**
- * Reads an index.
- * @throws {Fault} EBADMSG when it was altered, EUCLEAN when it does not cover the stream exactly
- */
-export function decodeIndex(bytes: Uint8Array, footer: CheckpointFooter): IndexEntry[] {
-  if (crc32(bytes) !== footer.indexCrc)
-    throw new Fault('EBADMSG', 'the index of the checkpoint was altered: its CRC does not match');
-  const view = dataView(bytes);
-  const entries: IndexEntry[] = [];
-  let next = 0;
-  for (let at = 0; at < bytes.length; at += INDEX_ENTRY_SIZE) {
-    const entry: IndexEntry = {
-      offset: readU64(view, at),
-      size: readU64(view, at + 8),
-      crc: view.getUint32(at + 16, true),
-      type: view.getUint8(at + 20),
-      tile: view.getUint8(at + 21),
-      gt: view.getUint8(at + 22),
-    };
-    if (entry.offset !== next) break;
-    next += PACKET_HEADER_SIZE + entry.size;
-    entries.push(entry);
-  }
-  if (entries.length !== footer.packets || next !== footer.streamBytes)
-    throw new Fault('EUCLEAN', 'the index of the checkpoint does not cover its stream');
-  return entries;
 }
 
 /**

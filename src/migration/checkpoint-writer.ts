@@ -10,10 +10,8 @@ import {
   encodeCheckpointFooter,
   encodeCheckpointHeader,
   encodeFooterHead,
-  encodeIndex,
-  INDEX_MAX_PACKETS,
-  type IndexEntry,
 } from './checkpoint-format.ts';
+import { encodeIndex, INDEX_MAX_PACKETS, type IndexEntry } from './checkpoint-index.ts';
 import { PacketParser } from './packet-parser.ts';
 
 /** What was written. */

@@ -8,11 +8,9 @@ import {
   type CheckpointHeader,
   decodeCheckpointFooter,
   decodeCheckpointHeader,
-  decodeIndex,
-  INDEX_ENTRY_SIZE,
-  type IndexEntry,
   isCheckpoint,
 } from './checkpoint-format.ts';
+import { decodeIndex, INDEX_ENTRY_SIZE, type IndexEntry } from './checkpoint-index.ts';
 import { fileFault } from './file-fault.ts';
 
 /** What is wrong with a checkpoint around its stream, and at which byte of the file. */

@@ -3,7 +3,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { StreamFault } from '../base/fault.ts';
 import { PACKET_HEADER_SIZE, packetTypeName } from '../xe/migration-packet.ts';
-import { type CheckpointFooter, encodeFooterHead, type IndexEntry } from './checkpoint-format.ts';
+import { type CheckpointFooter, encodeFooterHead } from './checkpoint-format.ts';
+import type { IndexEntry } from './checkpoint-index.ts';
 import type { StreamFile } from './stream-file.ts';
 
 /** Bytes read at once by {@link StreamReader.chunks}. */

@@ -62,12 +62,15 @@ export class PciIrqs {
     return this.#enabled;
   }
 
-  /** @throws {Fault} EINVAL when there is no such index */
+  /**
+   * As in Linux, INTx has its flags also where there is no line (count 0).
+   * @throws {Fault} EINVAL when there is no such index
+   */
   info(index: number): IrqInfo {
     const count = this.#count(index);
     let flags: number = VFIO_IRQ_INFO.EVENTFD;
-    if (index !== INTX) flags |= VFIO_IRQ_INFO.NORESIZE;
-    else if (count > 0) flags |= VFIO_IRQ_INFO.MASKABLE | VFIO_IRQ_INFO.AUTOMASKED;
+    if (index === INTX) flags |= VFIO_IRQ_INFO.MASKABLE | VFIO_IRQ_INFO.AUTOMASKED;
+    else flags |= VFIO_IRQ_INFO.NORESIZE;
     return { index, flags, count };
   }
 

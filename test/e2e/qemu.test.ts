@@ -12,6 +12,7 @@ import { waitFor } from '../support/wait-for.ts';
 
 const DEVICE_ID = 'vf';
 const VRAM_BYTES = 256 * 2 ** 20;
+const GGTT_BYTES = 2 ** 30;
 /** What QEMU calls the memfd of `memory-backend-memfd`. */
 const GUEST_MEMORY_NAME = 'memory-backend-memfd';
 const GUEST_MEMORY_BYTES = 256 * 2 ** 20;
@@ -29,8 +30,8 @@ interface Case {
     readonly bar: number;
     readonly size: number;
     readonly prefetch: boolean;
-    /** The part of the BAR that is a memfd. */
-    readonly mapped: { readonly offset: number; readonly length: number };
+    /** Bytes of the BAR that are a memfd: all of VRAM, the page table of the VF's own GGTT. */
+    readonly mappedLength: number;
   }[];
 }
 
@@ -38,28 +39,28 @@ const GTTMMADR_BAR = {
   bar: XE_BAR.GTTMMADR,
   size: GTTMMADR.size,
   prefetch: false,
-  mapped: { offset: GTTMMADR.ggttStart, length: GTTMMADR.ggttEnd - GTTMMADR.ggttStart },
+  mappedLength: (GGTT_BYTES / 4096) * 8,
 };
 
 const CASES: readonly Case[] = [
   {
     platform: 'bmg',
     deviceId: PLATFORMS.bmg.defaultDeviceId,
-    args: ['--vram', '256M'],
+    args: ['--ggtt', '1G', '--vram', '256M'],
     bars: [
       GTTMMADR_BAR,
       {
         bar: XE_BAR.LMEM,
         size: VRAM_BYTES,
         prefetch: true,
-        mapped: { offset: 0, length: VRAM_BYTES },
+        mappedLength: VRAM_BYTES,
       },
     ],
   },
   {
     platform: 'ptl',
     deviceId: PLATFORMS.ptl.defaultDeviceId,
-    args: [],
+    args: ['--ggtt', '1G'],
     bars: [GTTMMADR_BAR],
   },
 ];
@@ -178,7 +179,7 @@ describe.each(CASES.map((each) => [each.platform, each] as const))(
       const parts = memfdMappings(qemu.pid).filter(({ inode }) => served.has(inode));
       expect(parts.map(({ permissions }) => permissions)).toEqual(expected.bars.map(() => 'rw-s'));
       expect(parts.map(({ length }) => length).sort()).toEqual(
-        expected.bars.map((bar) => bar.mapped.length).sort(),
+        expected.bars.map((bar) => bar.mappedLength).sort(),
       );
     });
 

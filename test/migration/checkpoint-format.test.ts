@@ -9,14 +9,16 @@ import {
   type CheckpointFooter,
   decodeCheckpointFooter,
   decodeCheckpointHeader,
-  decodeIndex,
   encodeCheckpointFooter,
   encodeCheckpointHeader,
+  isCheckpoint,
+} from '../../src/migration/checkpoint-format.ts';
+import {
+  decodeIndex,
   encodeIndex,
   INDEX_ENTRY_LAYOUT,
   INDEX_ENTRY_SIZE,
-  isCheckpoint,
-} from '../../src/migration/checkpoint-format.ts';
+} from '../../src/migration/checkpoint-index.ts';
 import type { VfProfile } from '../../src/migration/vf-profile.ts';
 
 const PROFILE: VfProfile = {

@@ -18,7 +18,7 @@ interface FakeGt extends GtPort {
 }
 
 /** What the golden model's streams were made of. */
-export const GOLDEN_PROFILE: Readonly<Record<'ptl' | 'bmg', ProvisioningProfile>> = {
+const GOLDEN_PROFILE: Readonly<Record<'ptl' | 'bmg', ProvisioningProfile>> = {
   ptl: { ggttSize: 65536 },
   bmg: { ggttSize: 65536, vramSize: 2 ** 21 },
 };

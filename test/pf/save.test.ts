@@ -80,6 +80,25 @@ describe('saving', () => {
     expect((await device.fails(() => vfio.stopCopyExit(1))).code).toBe('EIO');
   });
 
+  it('of which a GT failed can be begun anew, without the old failure', async () => {
+    const { device, vfio } = await paused('ptl');
+    const guc = device.gts[1]?.guc;
+    if (guc === undefined) throw new Error('no GT');
+    guc.errors.save = 'EIO';
+    await device.must(() => vfio.stopCopyEnter(1));
+    device.jobs.drain();
+    // As Linux ends it: GT0 is saved, GT1 keeps its failure.
+    expect(await device.fails(() => device.pf.migration.finishSave(1))).toMatchObject({
+      code: 'EIO',
+    });
+    expect(states(device)).toBe('PAUSED+SAVED | PAUSED+SAVE_FAILED');
+    delete guc.errors.save;
+    await device.must(() => vfio.stopCopyEnter(1));
+    expect(Buffer.concat(await device.must(() => vfio.dataRead(1, 1000)))).toHaveLength(440);
+    await device.must(() => vfio.stopCopyExit(1));
+    expect(states(device)).toBe('PAUSED+SAVED | PAUSED+SAVED');
+  });
+
   it('refuses PTEs that belong to another function', async () => {
     const { device, vfio } = await paused('ptl');
     const { ggttStart } = device.pf.vfConfig(1);

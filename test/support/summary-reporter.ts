@@ -9,7 +9,7 @@ const SUMMARY_FILE = 'XE_VFIO_TEST_SUMMARY';
 const WITHOUT_NOTE: Readonly<Record<string, string>> = {
   run: 'the setup before it failed, or the run ended early',
   only: 'the setup before it failed, or the run ended early',
-  skip: 'no reason given: use context.skip(reason)',
+  skip: 'left out by a filter, or without context.skip(reason)',
   todo: 'to be written',
 };
 
