@@ -1,12 +1,12 @@
 /** An emulated GPU with the PF driver on it, and its VFs behind the variant driver. */
 import { Fault } from '../base/fault.ts';
-import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
 import type { VfDigests } from '../gpu/digests.ts';
+import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
 import { CAPABILITY, type FirmwareVersion, type VfProfile } from '../migration/vf-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
-import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import type { PlatformName } from '../xe/platforms.ts';
+import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 
 /** What an emulated host is to have; what is left out is the platform's default or a fair share. */
 export interface EmulatedHostOptions {
@@ -70,7 +70,11 @@ export class EmulatedHost {
   profile(vfid: number): VfProfile {
     const { ggttSize, vramSize, contexts, doorbells } = this.pf.vfConfig(vfid);
     const { deviceId, revisionId, hasMemirq, tiles } = this.gpu.device;
-    const { major, minor, patch } = tiles[0]?.gts[0]?.guc.version ?? { major: 0, minor: 0, patch: 0 };
+    const { major, minor, patch } = tiles[0]?.gts[0]?.guc.version ?? {
+      major: 0,
+      minor: 0,
+      patch: 0,
+    };
     const flags = this.pf.sriovVfio.migrationSupported()
       ? VFIO_MIGRATION.STOP_COPY | VFIO_MIGRATION.P2P
       : 0;

@@ -1,7 +1,8 @@
 /** A file with the state of a VF, as the source of a restore. */
+
+import type { StateSource } from '../migration/session-restore.ts';
 import { openCheckpoint, StreamFile } from '../migration/stream-file.ts';
 import { StreamReader } from '../migration/stream-reader.ts';
-import type { StateSource } from '../migration/session-restore.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
 
 /** An open file that a VF can be restored from. */

@@ -141,7 +141,7 @@ export class GuestGuc {
     const at = LAYOUT.h2g + tail * 4;
     this.#view.setUint32(at, ctbHeader(this.#fence, length), true);
     this.#view.setUint32(at + 4, hxgEvent(action, HXG_ORIGIN.HOST), true);
-    payload.forEach((dword, n) => this.#view.setUint32(at + 8 + 4 * n, dword, true));
+    for (const [n, dword] of payload.entries()) this.#view.setUint32(at + 8 + 4 * n, dword, true);
     const next = (tail + 1 + length) % (H2G_SIZE / 4);
     this.#view.setUint32(LAYOUT.h2gDesc + CTB_DESC.TAIL, next, true);
     await this.#bars.write(this.#registers.notify.offset, 0);

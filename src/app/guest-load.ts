@@ -4,8 +4,9 @@
  * Each round changes VRAM through the mapped BAR, page-table entries through the mapped aperture,
  * flag registers, and the contexts that both GuCs know.
  */
-import { H2G_ACTION, REGISTER_CONTEXT } from '../xe/guc/vf-actions.ts';
+
 import { VF_CFG_KLV } from '../xe/guc/pf-actions.ts';
+import { H2G_ACTION, REGISTER_CONTEXT } from '../xe/guc/vf-actions.ts';
 import { encodeGgttPte, GGTT_PAGE_SIZE } from '../xe/pte.ts';
 import { VF_SW_FLAG_COUNT } from '../xe/registers.ts';
 import type { GuestBars } from './guest-bars.ts';

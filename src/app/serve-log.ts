@@ -52,7 +52,11 @@ function serverEvent(event: ServerEvent): Told | undefined {
         details: plain({ connection, from: event.from, action: event.action, error: event.error }),
       };
     case 'error':
-      return { level: 'error', message: event.what, details: plain({ connection, error: event.error }) };
+      return {
+        level: 'error',
+        message: event.what,
+        details: plain({ connection, error: event.error }),
+      };
   }
 }
 
@@ -91,7 +95,11 @@ function plain(details: Readonly<Record<string, unknown>>): Record<string, unkno
   return Object.fromEntries(
     Object.entries(details).map(([key, value]) => [
       key,
-      value instanceof Fault ? `${value.code} ${value.message}` : value instanceof Error ? String(value) : value,
+      value instanceof Fault
+        ? `${value.code} ${value.message}`
+        : value instanceof Error
+          ? String(value)
+          : value,
     ]),
   );
 }

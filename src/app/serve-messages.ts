@@ -1,7 +1,8 @@
 /** What the thread that serves VFs and the thread that started it say to each other. */
+
+import type { ErrnoName } from '../base/errno.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
-import type { ErrnoName } from '../base/errno.ts';
 import type { EmulatedHostOptions } from './emulated-host.ts';
 
 /** A VF and where it is served. */

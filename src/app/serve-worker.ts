@@ -2,8 +2,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { Fault, toFault } from '../base/fault.ts';
 import { migStateName } from '../vfio/migration-state.ts';
-import { ServerLoop } from '../vfio-user/server-loop.ts';
 import { VfioUserServer } from '../vfio-user/server.ts';
+import { ServerLoop } from '../vfio-user/server-loop.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import { EmulatedHost } from './emulated-host.ts';
 import { logPf, logServer } from './serve-log.ts';
@@ -111,7 +111,10 @@ function errorOf(error: unknown) {
 }
 
 port.on('message', ({ id, request }: ToServer) => {
-  (thread === undefined ? Promise.reject(new Fault('EAGAIN', 'not ready')) : thread.answer(request)).then(
+  (thread === undefined
+    ? Promise.reject(new Fault('EAGAIN', 'not ready'))
+    : thread.answer(request)
+  ).then(
     (value) => say({ type: 'answer', id, value }),
     (error: unknown) => say({ type: 'refusal', id, error: errorOf(error) }),
   );

@@ -39,13 +39,17 @@ export class ServerProcess {
    * @throws {Fault} ENODEV with what the process said when it does not start
    */
   static async start(args: readonly string[]): Promise<ServerProcess> {
-    const child = fork(fileURLToPath(new URL('../../bin/xe-vfio', import.meta.url)), ['serve', ...args], {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      execArgv: [],
-      // Ctrl-C in a terminal is for the process that started this one, which needs its servers to
-      // roll back.
-      detached: true,
-    });
+    const child = fork(
+      fileURLToPath(new URL('../../bin/xe-vfio', import.meta.url)),
+      ['serve', ...args],
+      {
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+        execArgv: [],
+        // Ctrl-C in a terminal is for the process that started this one, which needs its servers to
+        // roll back.
+        detached: true,
+      },
+    );
     const server = new ServerProcess(child);
     const ready = new Promise<boolean>((resolve) => {
       child.on('message', (answer: IpcAnswer) => {

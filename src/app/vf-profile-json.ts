@@ -44,7 +44,9 @@ export function encodeServedVf({ vfid, profile }: ServedVf): Record<string, unkn
  * @param capabilities the capabilities of a VERSION reply
  * @returns undefined when the server is none of ours
  */
-export function decodeServedVf(capabilities: Readonly<Record<string, unknown>>): ServedVf | undefined {
+export function decodeServedVf(
+  capabilities: Readonly<Record<string, unknown>>,
+): ServedVf | undefined {
   const value = capabilities[XE_VFIO_CAPABILITY];
   if (typeof value !== 'object' || value === null) return undefined;
   const told = value as Readonly<Record<string, unknown>>;

@@ -63,13 +63,7 @@ export class DeviceFault extends Fault {
 export type MigrationRole = 'source' | 'target' | 'tool';
 
 /** What became of one end of a migration that failed. */
-export type MigrationEndState =
-  | 'untouched'
-  | 'running'
-  | 'stopped'
-  | 'reset'
-  | 'gone'
-  | 'unknown';
+export type MigrationEndState = 'untouched' | 'running' | 'stopped' | 'reset' | 'gone' | 'unknown';
 
 /** Where a migration failed, and how its ends were left. */
 export interface MigrationPlace {

@@ -1,6 +1,6 @@
 /** The way back of a session that failed: the source runs again, the target is reset. */
 import {
-  Fault,
+  type Fault,
   type MigrationEndState,
   MigrationFault,
   type MigrationRole,

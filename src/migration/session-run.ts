@@ -95,7 +95,11 @@ export class SessionRun {
    * Takes an end out of RUNNING. From then on it is this session's to bring back, also when the
    * answer is a failure; but not when the answer is EBUSY: then it is another session's.
    */
-  async claim(role: MigrationRole, arc: () => Promise<unknown>, claimed: () => void): Promise<void> {
+  async claim(
+    role: MigrationRole,
+    arc: () => Promise<unknown>,
+    claimed: () => void,
+  ): Promise<void> {
     this.checkCancelled();
     try {
       await this.step(role, arc);
@@ -131,7 +135,8 @@ export class SessionRun {
     this.#nextProgress = now + PROGRESS_INTERVAL_MS;
     const ms = now - this.#phaseStart;
     const bytesPerSecond = rate(bytes, ms);
-    const remainingMs = bytes === 0 ? Number.POSITIVE_INFINITY : ((totalBytes - bytes) * ms) / bytes;
+    const remainingMs =
+      bytes === 0 ? Number.POSITIVE_INFINITY : ((totalBytes - bytes) * ms) / bytes;
     onEvent({
       type: 'progress',
       phase: this.#phase,

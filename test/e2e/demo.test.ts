@@ -40,7 +40,14 @@ test.each([
   expect(Object.keys(source)).toEqual(['vram', 'ggtt', 'mmio', 'guc']);
   for (const digest of Object.values(source)) expect(digest).toMatch(/^[0-9a-f]{64}$/);
   const phases = proof['phases'] as Array<{ name: string; ms: number; bytes: number }>;
-  expect(phases.map(({ name }) => name)).toEqual(['prepare', 'stop', 'copy', 'load', 'run', 'done']);
+  expect(phases.map(({ name }) => name)).toEqual([
+    'prepare',
+    'stop',
+    'copy',
+    'load',
+    'run',
+    'done',
+  ]);
   expect(phases.find(({ name }) => name === 'copy')?.bytes).toBe(proof['streamBytes']);
   expect(readdirSync(directory)).toEqual([]);
 });

@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { MIG_STATE } from '../../src/vfio/migration-state.ts';
@@ -12,11 +12,15 @@ let a: VfUnderTest;
 let b: VfUnderTest;
 
 beforeAll(async () => {
-  [a, b] = await Promise.all([VfUnderTest.start(path('a.sock')), VfUnderTest.start(path('b.sock'))]);
+  [a, b] = await Promise.all([
+    VfUnderTest.start(path('a.sock')),
+    VfUnderTest.start(path('b.sock')),
+  ]);
 });
 
 beforeEach(async () => {
-  for (const vf of [a, b]) if ((await vf.state()) !== 'RUNNING') await vf.setState(MIG_STATE.RUNNING);
+  for (const vf of [a, b])
+    if ((await vf.state()) !== 'RUNNING') await vf.setState(MIG_STATE.RUNNING);
   await a.write(`something to keep ${Math.random()}`);
 });
 
@@ -90,20 +94,35 @@ describe('save', () => {
   });
 
   const mounts = spawnSync('unshare', ['-m', 'true']).status === 0;
-  test.skipIf(!mounts)(`lets the VF run on when the disk is full${mounts ? '' : ' (skipped: mounting needs root)'}`, async () => {
-    const mountPoint = path('full');
-    mkdirSync(mountPoint);
-    const mount = `mount -t tmpfs -o size=1m full '${mountPoint}' &&`;
-    const tool = spawnSync(
-      'unshare',
-      ['-m', 'sh', '-c', `${mount} exec "$@"`, 'sh', process.execPath, 'bin/xe-vfio', 'save', a.socket, join(mountPoint, 'vf'), '--json'],
-      { encoding: 'utf8' },
-    );
-    expect(lastDocument(tool)).toMatchObject({ ok: false, errno: 'ENOSPC', source: 'running' });
-    expect(tool.status).toBe(1);
-    expect(await a.state()).toBe('RUNNING');
-    expect((await runCli(['save', a.socket, path('later.vf')])).code).toBe(0);
-  });
+  test.skipIf(!mounts)(
+    `lets the VF run on when the disk is full${mounts ? '' : ' (skipped: mounting needs root)'}`,
+    async () => {
+      const mountPoint = path('full');
+      mkdirSync(mountPoint);
+      const mount = `mount -t tmpfs -o size=1m full '${mountPoint}' &&`;
+      const tool = spawnSync(
+        'unshare',
+        [
+          '-m',
+          'sh',
+          '-c',
+          `${mount} exec "$@"`,
+          'sh',
+          process.execPath,
+          'bin/xe-vfio',
+          'save',
+          a.socket,
+          join(mountPoint, 'vf'),
+          '--json',
+        ],
+        { encoding: 'utf8' },
+      );
+      expect(lastDocument(tool)).toMatchObject({ ok: false, errno: 'ENOSPC', source: 'running' });
+      expect(tool.status).toBe(1);
+      expect(await a.state()).toBe('RUNNING');
+      expect((await runCli(['save', a.socket, path('later.vf')])).code).toBe(0);
+    },
+  );
 
   test('never stops the VF when the file cannot be made', async () => {
     const ended = await runCli(['save', a.socket, path('no/such/place'), '--json']);
@@ -151,7 +170,11 @@ describe('restore', () => {
     writeFileSync(path('raw-cut'), stream.subarray(0, stream.length - 24));
     const ended = await runCli(['restore', path('raw-cut'), b.socket, '--raw', '--json']);
     expect(ended.code).not.toBe(0);
-    expect(lastDocument(ended)).toMatchObject({ errno: 'ETIMEDOUT', phase: 'load', target: 'reset' });
+    expect(lastDocument(ended)).toMatchObject({
+      errno: 'ETIMEDOUT',
+      phase: 'load',
+      target: 'reset',
+    });
     expect(await b.state()).toBe('RUNNING');
   });
 

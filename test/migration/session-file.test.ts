@@ -102,8 +102,7 @@ describe('restore', () => {
     return {
       size: content.length,
       read: async (max: number) => {
-        if (at >= failAt)
-          throw new StreamFault('EBADMSG', 'altered', { offset: at, packet: 1 });
+        if (at >= failAt) throw new StreamFault('EBADMSG', 'altered', { offset: at, packet: 1 });
         const piece = content.subarray(at, at + Math.min(max, 1000));
         at += piece.length;
         return piece.length > 0 ? [piece] : [];

@@ -94,7 +94,14 @@ const PHASE_TEXT = {
   run: 'the target is set RUNNING',
 } as const;
 
-function workText({ rounds, vramBytes, ptes, flagWrites, gucMessages, contexts }: LoadCounts): string {
+function workText({
+  rounds,
+  vramBytes,
+  ptes,
+  flagWrites,
+  gucMessages,
+  contexts,
+}: LoadCounts): string {
   return (
     `${rounds} rounds, ${formatSize(vramBytes)} of VRAM and ${ptes} page-table entries written, ` +
     `${flagWrites} flags, ${gucMessages} GuC messages, ${contexts} contexts alive`

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
-import { answerParent } from '../../app/serve-ipc.ts';
 import type { ServedHost, VfStatus } from '../../app/serve.ts';
+import { answerParent } from '../../app/serve-ipc.ts';
+import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { UsageFault } from '../exit-codes.ts';
 import { integerOption, sizeOption } from '../options.ts';
@@ -25,7 +25,11 @@ export function define(command: Command, context: CommandContext): void {
     .option('--vf <number>', 'VF to serve, or all; repeatable (default: 1)', vfOption)
     .option('--socket <path>', 'where to serve; for several VFs with %d for the number of the VF')
     .option('--socket-path <path>', 'the same as --socket')
-    .option('--fd <number>', 'serve on a listening or connected socket inherited as this descriptor', integerOption(0))
+    .option(
+      '--fd <number>',
+      'serve on a listening or connected socket inherited as this descriptor',
+      integerOption(0),
+    )
     .option('--vram <size>', 'VRAM of each VF, such as 1G', sizeOption)
     .option('--ggtt <size>', 'GGTT of each VF', sizeOption)
     .option('--contexts <count>', 'GuC contexts of each VF', integerOption(1))
@@ -33,7 +37,11 @@ export function define(command: Command, context: CommandContext): void {
     .option('--guc-version <version>', 'firmware that the GuCs claim to be, such as 70.54.0')
     .option('--device-id <id>', 'PCI device id, such as 0xe20b', integerOption(0, 0xffff))
     .option('--revision <number>', 'PCI revision', integerOption(0, 0xff))
-    .option('--poll-us <microseconds>', 'look so long for the next message before sleeping', integerOption(0, 1_000_000))
+    .option(
+      '--poll-us <microseconds>',
+      'look so long for the next message before sleeping',
+      integerOption(0, 1_000_000),
+    )
     .action(async (flags: ServeFlags) => await run(flags, context));
   examples(command, [
     'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
