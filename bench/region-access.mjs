@@ -46,7 +46,9 @@ export async function regionAccess({ yardsticks, folder, quick }) {
           const core = mode.name === 'blocking' ? 0 : undefined;
           const sizes = SIZES[access];
           if (yardsticks)
-            theirs[access].push(yardsticks.run('pingpong', [mode.yardstick, ...sizes, rounds], core));
+            theirs[access].push(
+              yardsticks.run('pingpong', [mode.yardstick, ...sizes, rounds], core),
+            );
         }
       }
     } finally {

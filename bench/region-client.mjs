@@ -7,7 +7,11 @@
 import { VfioUserClient } from '../dist/vfio-user/client.js';
 import { REGISTERS } from './registers.mjs';
 
-const [socket, rounds, pollUs] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const [socket, rounds, pollUs] = [
+  process.argv[2],
+  Number(process.argv[3]),
+  Number(process.argv[4]),
+];
 const client = await VfioUserClient.connect(socket, { pollUs });
 const bytes = new Uint8Array(4);
 

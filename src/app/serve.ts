@@ -28,6 +28,7 @@ export class ServedHost {
   readonly #exit: Promise<Fault | undefined>;
   #nextId = 1;
   #stopping = false;
+  #failure: Fault | undefined;
   /** What happens at the sockets. */
   readonly events = new EventChannel<ServeEvent>();
   /** The VFs as they were at the start. */
@@ -39,13 +40,14 @@ export class ServedHost {
       name: `xe-vfio ${options.platform}`,
     });
     this.#exit = new Promise((resolve) => {
-      let failure: Fault | undefined;
       this.#worker.once('error', (error) => {
-        failure = new Fault('EIO', `the serving thread failed: ${String(error)}`, { cause: error });
+        this.#failure = new Fault('EIO', `the serving thread failed: ${String(error)}`, {
+          cause: error,
+        });
       });
-      this.#worker.once('exit', (code) => {
-        if (code !== 0) failure ??= new Fault('EIO', `the serving thread ended with ${code}`);
-        this.#endWaiting(failure ?? new Fault('ENODEV', 'the VFs are no longer served'));
+      this.#worker.once('exit', () => {
+        const failure = this.#failure ?? new Fault('ENODEV', 'the VFs are no longer served');
+        this.#endWaiting(failure);
         resolve(this.#stopping ? undefined : failure);
       });
     });
@@ -62,12 +64,9 @@ export class ServedHost {
     const started = new Promise<readonly VfStatus[]>((resolve, reject) => {
       host.#worker.on('message', (message: FromServer) => {
         if (message.type === 'ready') resolve(message.vfs);
-        else if (message.type === 'failed') reject(toFault(message.error));
         else host.#take(message);
       });
-      void host.#exit.then((failure) =>
-        reject(failure ?? new Fault('ENODEV', 'the serving thread ended')),
-      );
+      void host.#exit.then(reject);
     });
     try {
       host.vfs = await started;
@@ -104,6 +103,7 @@ export class ServedHost {
 
   #take(message: FromServer): void {
     if (message.type === 'event') this.events.emit(message.event);
+    if (message.type === 'failed') this.#failure = toFault(message.error);
     if (message.type !== 'answer' && message.type !== 'refusal') return;
     const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);

@@ -4,7 +4,7 @@
  * Source: drivers/gpu/drm/xe/xe_sriov_pf_migration.c; DESIGN section 4, rules 3, 4 and 7.
  */
 import { Fault } from '../base/fault.ts';
-import { Mutex } from './mutex.ts';
+import { Mutex } from '../base/mutex.ts';
 import type { RestoreSession } from './restore-session.ts';
 import type { SaveSession } from './save-session.ts';
 import { WaitQueue } from './wait-queue.ts';

@@ -47,6 +47,8 @@ export interface VersionMessage {
   readonly capabilities: Capabilities;
   /** Names of the capabilities that the sender mentioned: a reply may name only these. */
   readonly named: ReadonlySet<string>;
+  /** The capabilities as they came. */
+  readonly json: Readonly<Record<string, unknown>>;
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -126,7 +128,7 @@ export function decodeVersion(payload: Uint8Array): VersionMessage {
     role: roleOf(source),
     extension: isObject(source['xe_vfio']) ? source['xe_vfio'] : undefined,
   };
-  return { major, minor, capabilities, named: new Set(Object.keys(source)) };
+  return { major, minor, capabilities, named: new Set(Object.keys(source)), json: source };
 }
 
 function extensionOf({ role, extension }: Capabilities): JsonObject | undefined {

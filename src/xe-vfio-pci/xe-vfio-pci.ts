@@ -7,13 +7,13 @@
  * Source: drivers/vfio/pci/xe/main.c.
  */
 import { DeviceFault, Fault } from '../base/fault.ts';
+import { Mutex } from '../base/mutex.ts';
 import { MIG_STATE, type MigState, migStateName, nextState } from '../vfio/migration-state.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
 import type { MigrationData } from '../vfio/vfio-device.ts';
 import type { PciFunction } from '../vfio-pci/pci-function.ts';
 import { VfioPciCore, type VfioPciCoreOptions } from '../vfio-pci/vfio-pci-core.ts';
 import { type XePlatformName, xePlatformOf } from './ids.ts';
-import { Mutex } from './mutex.ts';
 import type { XeSriovVfio } from './xe-sriov-vfio.ts';
 
 const { ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P } = MIG_STATE;

@@ -16,9 +16,12 @@ describe('sizes', () => {
     expect(parseSize(text)).toBe(bytes);
   });
 
-  it.each(['', 'G', '-1', '1.0001', '12X', '1e9', '0xg', '99999T', '4 4'])('refuses "%s"', (text) => {
-    expect(() => parseSize(text)).toThrow(expect.objectContaining({ code: 'EINVAL' }));
-  });
+  it.each(['', 'G', '-1', '1.0001', '12X', '1e9', '0xg', '99999T', '4 4'])(
+    'refuses "%s"',
+    (text) => {
+      expect(() => parseSize(text)).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+    },
+  );
 
   it('reads back any count of bytes', () => {
     fc.assert(

@@ -227,13 +227,23 @@ describe('a stream in pieces', () => {
           // unknown type is skipped.
           const ignored = at >= 4 && at < 16 && !(header === 416 && at >= 8);
           const type = changed[header + 1] as number;
-          if (ignored || (at === 1 && (type > 6 || type < 3) && header !== 416)) {
+          // The registers of one GT fit into the other.
+          const otherGt = at === 3 && flip === 1 && (header === 280 || header === 376);
+          if (otherGt) expect(fault).toBeUndefined();
+          else if (ignored || (at === 1 && (type > 6 || type < 3) && header !== 416)) {
             if (ignored) expect(fault).toBeUndefined();
           } else if (at !== 1) expect(fault).toBeInstanceOf(StreamFault);
           if (fault !== undefined) expect(fault).toBeInstanceOf(Fault);
         },
       ),
-      { numRuns: 200 },
+      // Both changes that only move registers to the other GT, so that no run depends on luck.
+      {
+        numRuns: 200,
+        examples: [
+          [280, 3, 1],
+          [376, 3, 1],
+        ],
+      },
     );
   });
 });

@@ -27,6 +27,7 @@ const call = {
   pwrite: c.func('pwrite', 'int64_t', ['int', 'uintptr_t', 'uint64_t', 'int64_t']),
   write: c.func('write', 'int64_t', ['int', 'uintptr_t', 'uint64_t']),
   mmap: c.func('mmap', 'uintptr_t', ['uintptr_t', 'uint64_t', 'int', 'int', 'int', 'int64_t']),
+  prctl: c.func('prctl', 'int', ['int', 'uint64_t', 'uint64_t', 'uint64_t', 'uint64_t']),
   munmap: c.func('munmap', 'int', ['uintptr_t', 'uint64_t']),
 };
 
@@ -45,6 +46,9 @@ const POLLHUP = 16;
 const EAGAIN = 11;
 const O_CLOEXEC = 0o2000000;
 const F_ADD_SEALS = 1033;
+
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
 
 /** Bytes that one send or receive moves at most. */
 export const TRANSFER_MAX = 4 * 2 ** 20;
@@ -261,7 +265,7 @@ export function writeAt(fd: number, offset: number, bytes: Uint8Array): void {
 /** Maps `size` bytes of a file shared. @throws {SystemError} */
 export function mapShared(
   fd: number,
-  offset: number,
+  offset: bigint,
   size: number,
   writable: boolean,
 ): { readonly bytes: Uint8Array; unmap(): void } {
@@ -270,4 +274,9 @@ export function mapShared(
     throw new SystemError('mmap', koffi.errno());
   const bytes = new Uint8Array(koffi.view(Number(address), size) as ArrayBuffer);
   return { bytes, unmap: () => void call.munmap(Number(address), size) };
+}
+
+/** Ends this process when its parent ends, however that happens. */
+export function dieWithParent(): void {
+  check('prctl', call.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
 }

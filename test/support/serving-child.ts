@@ -8,6 +8,7 @@ import type { VfioDevice } from '../../src/vfio/vfio-device.ts';
 import { VfioUserServer } from '../../src/vfio-user/server.ts';
 import { ServerLoop } from '../../src/vfio-user/server-loop.ts';
 import { CaseDevice } from './case-device.ts';
+import { dieWithParent } from './libc.ts';
 import type { ServingOptions } from './serving.ts';
 
 const options: ServingOptions & { readonly directory: string } = JSON.parse(
@@ -28,6 +29,7 @@ async function makeDevices(): Promise<readonly VfioDevice[]> {
   return [await host.open(1)];
 }
 
+dieWithParent();
 const loop = new ServerLoop();
 const devices = await makeDevices();
 for (const [index, device] of devices.entries()) {

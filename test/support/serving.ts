@@ -143,16 +143,6 @@ export class Footprint {
     this.#descriptors = describe(serving);
   }
 
-  /** The footprint of a server that has come to rest: it has not changed for a while. */
-  static async settled(serving: Serving): Promise<Footprint> {
-    for (let seen = ''; ; ) {
-      const footprint = new Footprint(serving);
-      if (footprint.#descriptors === seen) return footprint;
-      seen = footprint.#descriptors;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-
   /** Undefined when the server holds again exactly what it held, else what it holds instead. */
   growth(timeoutMs = 2000): string | undefined {
     if (eventually(() => describe(this.#serving) === this.#descriptors, timeoutMs))

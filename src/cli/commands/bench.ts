@@ -80,7 +80,8 @@ const COLUMNS = [
 
 function cells(row: BenchRow): string[] {
   const { ratio, reach, better } = row;
-  const reached = ratio === undefined ? '' : verdict(better === 'lower' ? ratio <= reach : ratio >= reach);
+  const reached =
+    ratio === undefined ? '' : verdict(better === 'lower' ? ratio <= reach : ratio >= reach);
   return [
     row.name,
     quantity(row.ours, row.unit),

@@ -66,11 +66,15 @@ export class Subject {
     this.#devices = devices;
   }
 
-  /** Starts the server and lets a first client come and go. */
+  /** Starts the server; a first client makes it open what it opens only when asked. */
   async start(): Promise<void> {
     this.#serving = await this.kind.start(this.#devices);
-    RawClient.negotiate(this.serving.path()).close();
-    this.#idle = await Footprint.settled(this.serving);
+    const sockets = () => this.serving.descriptors().get('socket');
+    const before = sockets();
+    seeRegions(this.client());
+    this.leave();
+    expect(eventually(() => sockets() === before)).toBe(true);
+    this.#idle = new Footprint(this.serving);
   }
 
   get serving(): Serving {
@@ -119,6 +123,11 @@ export class Subject {
     } finally {
       client.close();
     }
+    this.expectNothingLeft();
+  }
+
+  /** Nobody is connected, and the server holds what it held before the first client came. */
+  expectNothingLeft(): void {
     expect(this.#idle?.growth()).toBeUndefined();
   }
 
@@ -171,7 +180,8 @@ export interface SeenRegion {
   readonly index: number;
   readonly flags: number;
   readonly size: number;
-  readonly offset: number;
+  /** As the u64 that it is: a base before the start of its file wraps. */
+  readonly offset: bigint;
   readonly argsz: number;
   readonly capOffset: number;
   readonly payload: Uint8Array;
@@ -189,7 +199,7 @@ export function seeRegion(client: RawClient, index: number): SeenRegion {
     flags: reply.view.getUint32(4, true),
     capOffset: reply.view.getUint32(12, true),
     size: Number(reply.view.getBigUint64(16, true)),
-    offset: Number(reply.view.getBigUint64(24, true)),
+    offset: reply.view.getBigUint64(24, true),
     payload: reply.payload,
     descriptors: reply.fds.length,
   };

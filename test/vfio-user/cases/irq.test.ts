@@ -229,12 +229,11 @@ conformance('IRQ', (subject) => {
     const warm = subject.client();
     const index = indexWith(warm, 1, context);
     subject.leave();
-    const footprint = new Footprint(subject.serving);
     const client = subject.client();
     const fds = eventFds(seeIrq(client, index).count);
     assign(client, index, fds);
     subject.leave();
-    expect(footprint.growth()).toBeUndefined();
+    subject.expectNothingLeft();
     fds.forEach(closeFd);
   });
 });

@@ -1,7 +1,6 @@
 /** Migration states, MIG_DATA_READ and MIG_DATA_WRITE. */
 import { describe, expect, type TestContext, test } from 'vitest';
 import { BAR0 } from '../../support/case-registers.ts';
-import { Footprint } from '../../support/serving.ts';
 import {
   CMD,
   getInfo,
@@ -287,14 +286,13 @@ conformance('MIG', (subject: Subject) => {
     });
 
     test(`MIG-40-${name} the client leaves; the next one reaches RUNNING`, (context) => {
-      const footprint = new Footprint(subject.serving);
       const client = subject.client();
       if (!exists(state, seeMigrationFlags(client))) context.skip(`the device has no ${name}`);
       prepare(client, state);
       if (state === STOP_COPY || state === PRE_COPY || state === PRE_COPY_P2P)
         client.send(message(READ, migRead(MAX)));
       expectNextClientServed(subject);
-      expect(footprint.growth()).toBeUndefined();
+      subject.expectNothingLeft();
       const next = subject.client();
       expect([state, RUNNING]).toContain(seeState(next));
       expectSuccess(next.call(CMD.REGION_READ, regionRead(CONFIG, 0, 4)), CMD.REGION_READ, 20);

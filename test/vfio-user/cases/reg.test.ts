@@ -124,7 +124,12 @@ conformance('REG', (subject) => {
       const mappable = areas.length > 0 ? areas : [{ offset: 0, size: region.size }];
       for (const area of mappable) {
         const size = Math.min(area.size, 4096);
-        const map = mapShared(fd ?? -1, region.offset + area.offset, size, true);
+        const map = mapShared(
+          fd ?? -1,
+          BigInt.asIntN(64, region.offset + BigInt(area.offset)),
+          size,
+          true,
+        );
         expect(map.bytes.length).toBe(size);
         expect(map.bytes[0], 'the page behind it exists').toBeGreaterThanOrEqual(0);
         map.unmap();

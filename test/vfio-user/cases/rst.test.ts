@@ -33,13 +33,14 @@ conformance(
     test('D-11 a slow reset does not block the other device', () => {
       const slow = subject.client(undefined, 0);
       const other = subject.client(undefined, 1);
+      const resets = read32(slow, 0, BAR0.RESET_COUNT);
       write32(slow, 0, BAR0.SLOW_MS, 1000);
       slow.send(message(RESET, [], { id: 1 }));
       for (let i = 0; i < 20; i++)
         expectSuccess(other.call(CMD.DEVICE_GET_INFO, getInfo()), CMD.DEVICE_GET_INFO, 16);
       expect(() => slow.receive(0), 'the reset is still under way').toThrow(NoAnswer);
       expectSuccess(slow.receive(), RESET, 0);
-      expect(read32(slow, 0, BAR0.RESET_COUNT)).toBe(1);
+      expect(read32(slow, 0, BAR0.RESET_COUNT)).toBe(resets + 1);
     });
   },
   [CASE_DEVICE],

@@ -27,4 +27,14 @@ export class Mutex {
     if (next === undefined) this.#held = false;
     else next();
   }
+
+  /** Runs `section` under the lock and gives it back, also when the section fails. */
+  async run<T>(section: () => Promise<T>): Promise<T> {
+    await this.lock();
+    try {
+      return await section();
+    } finally {
+      this.unlock();
+    }
+  }
 }
