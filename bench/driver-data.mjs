@@ -63,7 +63,7 @@ async function writeAll(device, pieces) {
 export async function driverData({ yardsticks, quick }) {
   const size = quick ? 64 << 20 : 512 << 20;
   const repeats = quick ? 1 : 5;
-  const host = new EmulatedHost({ platform: 'bmg', vfs: 2, vram: size });
+  const host = await EmulatedHost.create({ platform: 'bmg', vfs: 2, vramSize: size });
   const ours = { out: [], in: [] };
   const theirs = [];
   try {

@@ -4,12 +4,12 @@
  * usage: idle-vfs-process.mjs PFS VFS
  */
 import { EmulatedHost } from '../dist/app/emulated-host.js';
-import { memoryOf } from './server-process.mjs';
+import { memoryOf } from './server.mjs';
 
 const [pfs, vfs] = [Number(process.argv[2]), Number(process.argv[3])];
 const devices = [];
 for (let pf = 0; pf < pfs; pf++) {
-  const host = new EmulatedHost({ platform: pf % 2 === 0 ? 'bmg' : 'ptl', vfs });
+  const host = await EmulatedHost.create({ platform: pf % 2 === 0 ? 'bmg' : 'ptl', vfs });
   for (let vfid = 1; vfid <= vfs; vfid++) devices.push(await host.open(vfid));
 }
 const { resident } = memoryOf(process.pid);

@@ -7,10 +7,10 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startServer } from './server-process.mjs';
+import { startServer } from './server.mjs';
 import { canPin, median, pinned } from './yardstick.mjs';
 
-const CLIENT = fileURLToPath(new URL('region-client.mjs', import.meta.url));
+const CLIENT = fileURLToPath(new URL('region-client-process.mjs', import.meta.url));
 
 /** Message sizes: header 16, access 16, data 4. */
 const SIZES = { read: [32, 36], write: [36, 32] };

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { memoryOf, startServer } from './server-process.mjs';
+import { memoryOf, startServer } from './server.mjs';
 
 const BIN = fileURLToPath(new URL('../bin/xe-vfio', import.meta.url));
 

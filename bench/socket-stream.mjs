@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { MIG_STATE } from '../dist/vfio/migration-state.js';
 import { VfioUserClient } from '../dist/vfio-user/client.js';
-import { startServer } from './server-process.mjs';
+import { startServer } from './server.mjs';
 import { median } from './yardstick.mjs';
 
 const MESSAGE = 1 << 20;

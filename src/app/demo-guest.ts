@@ -8,6 +8,7 @@ import type { LoadCounts } from './guest-load.ts';
 export class DemoGuest {
   readonly #worker: Worker;
   readonly #stop: Int32Array;
+  readonly #ended: Promise<void>;
   #settle: { resolve: (counts: LoadCounts) => void; reject: (fault: Fault) => void } | undefined;
 
   private constructor(path: string, seed: number) {
@@ -20,6 +21,9 @@ export class DemoGuest {
       else this.#settle?.resolve(message.counts);
     });
     this.#worker.on('error', (error) => this.#fail(String(error)));
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', () => resolve());
+    });
   }
 
   /** Brings the guest up on the VF at `path`; it works from then on. @throws {Fault} EIO */
@@ -40,15 +44,18 @@ export class DemoGuest {
   async move(path: string): Promise<void> {
     Atomics.store(this.#stop, 0, 0);
     const booted = this.#next();
-    const message: ToGuest = { op: 'move', path };
+    const message: ToGuest = { path };
     this.#worker.postMessage(message);
     await booted;
   }
 
-  /** Ends the guest for good. Idempotent. */
+  /** Ends the guest for good, as soon as it is up and stopped. Idempotent. */
   async end(): Promise<void> {
     Atomics.store(this.#stop, 0, 1);
-    await this.#worker.terminate();
+    // Never by terminate(): Node ends a thread with open watches by ending the process.
+    const message: ToGuest = { path: undefined };
+    this.#worker.postMessage(message);
+    await this.#ended;
   }
 
   #next(): Promise<LoadCounts> {

@@ -11,9 +11,10 @@ export interface GuestStart {
 }
 
 /** A message to the guest. */
-export type ToGuest =
-  /** Go on at another socket, as after a migration. */
-  { readonly op: 'move'; readonly path: string } | { readonly op: 'end' };
+export interface ToGuest {
+  /** Socket of the VF to go on with, as after a migration; undefined to end. */
+  readonly path: string | undefined;
+}
 
 /** A message of the guest. */
 export type FromGuest =

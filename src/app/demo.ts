@@ -136,7 +136,7 @@ async function run(options: DemoOptions, cleanup: Cleanup): Promise<DemoResult> 
   return {
     ok: isEqual(digests.source, digests.target),
     platform: platform.name,
-    vramBytes: vramSize,
+    vramBytes: a.profile?.vramSize ?? vramSize,
     ...result,
     ...digests,
   };

@@ -7,7 +7,7 @@ import { restore } from '../migration/session-restore.ts';
 import { type SaveOptions, type SaveResult, save } from '../migration/session-save.ts';
 import { filePath, parseEndpoint, socketPath } from './endpoint.ts';
 import { openState } from './file-state.ts';
-import { connectVf, reportRollback, type VfConnection } from './vf-connection.ts';
+import { connectVf, explain, reportRollback, type VfConnection } from './vf-connection.ts';
 
 export type {
   MigrationEvent,
@@ -34,7 +34,7 @@ export async function migrateVf(
 ): Promise<MigrationResult> {
   const source = socketPath(await parseEndpoint(from));
   const target = socketPath(await parseEndpoint(to));
-  return await withVfs([source, target], ([a, b]) => migrate(a, b, options));
+  return await withVfs({ source, target }, (vfs) => migrate(vfs.source, vfs.target, options));
 }
 
 /**
@@ -50,9 +50,9 @@ export async function saveVf(
 ): Promise<SaveResult<CheckpointSummary>> {
   const source = socketPath(await parseEndpoint(from));
   const path = filePath(await parseEndpoint(to, 'file'));
-  return await withVfs([source], ([vf]) => {
-    const header = { profile: vf.profile ?? {}, createdAt: Date.now() };
-    return save(vf, () => CheckpointWriter.create(path, header, { raw }), options);
+  return await withVfs({ source }, (vfs) => {
+    const header = { profile: vfs.source.profile ?? {}, createdAt: Date.now() };
+    return save(vfs.source, () => CheckpointWriter.create(path, header, { raw }), options);
   });
 }
 
@@ -70,29 +70,40 @@ export async function restoreVf(
   const state = await openState(filePath(await parseEndpoint(from)), raw === true);
   try {
     const target = socketPath(await parseEndpoint(to));
-    return await withVfs([target], ([vf]) => restore(state, vf, options));
+    return await withVfs({ target }, (vfs) => restore(state, vfs.target, options));
   } finally {
     await state.close();
   }
 }
 
-type Connections<Paths extends readonly string[]> = { [Index in keyof Paths]: VfConnection };
+/** The ends of a session that are served VFs, by their role. */
+type Roles = Partial<Record<'source' | 'target', string>>;
+type Connections<Paths extends Roles> = { readonly [Role in keyof Paths]: VfConnection };
 
-/** Connects to VFs, does something with them and tells each of them when it was rolled back. */
-async function withVfs<const Paths extends readonly string[], T>(
+/**
+ * Connects to VFs and does something with them. When that is rolled back, the reason is asked of the
+ * end that failed and told to both.
+ */
+async function withVfs<const Paths extends Roles, T>(
   paths: Paths,
   action: (vfs: Connections<Paths>) => Promise<T>,
 ): Promise<T> {
-  const vfs: VfConnection[] = [];
-  let failure: MigrationFault | undefined;
+  const vfs: Partial<Record<string, VfConnection>> = {};
   try {
-    for (const path of paths) vfs.push(await connectVf(path));
+    for (const [role, path] of Object.entries(paths)) vfs[role] = await connectVf(path);
     return await action(vfs as Connections<Paths>);
   } catch (error) {
-    if (error instanceof MigrationFault) failure = error;
-    throw error;
+    await closeAll(vfs);
+    if (!(error instanceof MigrationFault)) throw error;
+    const failed = error.role === 'tool' ? undefined : paths[error.role];
+    const fault = failed === undefined ? error : await explain(failed, error);
+    for (const path of Object.values(paths)) await reportRollback(path, fault);
+    throw fault;
   } finally {
-    for (const vf of vfs) await vf.close();
-    if (failure !== undefined) for (const path of paths) await reportRollback(path, failure);
+    await closeAll(vfs);
   }
+}
+
+async function closeAll(vfs: Partial<Record<string, VfConnection>>): Promise<void> {
+  for (const vf of Object.values(vfs)) await vf?.close();
 }

@@ -10,11 +10,10 @@ export type IpcAnswer =
   | { readonly type: 'refusal'; readonly id: number; readonly error: ServeError };
 
 /**
- * Answers the process that started this one, if it left a channel for that.
- *
- * @param orphaned called when that process is gone, so that no server outlives its starter
+ * Answers the process that started this one, if it left a channel for that, while the host serves.
+ * When that process is gone serving stops: no server outlives its starter.
  */
-export function answerParent(host: ServedHost, orphaned: () => void): void {
+export function answerParent(host: ServedHost): void {
   if (process.send === undefined) return;
   const send = (answer: IpcAnswer) => {
     if (process.connected) process.send?.(answer);
@@ -28,6 +27,8 @@ export function answerParent(host: ServedHost, orphaned: () => void): void {
       },
     );
   });
-  process.once('disconnect', orphaned);
+  process.once('disconnect', () => void host.stop());
+  // An open channel would keep the process alive.
+  void host.ended.then(() => process.connected && process.disconnect());
   send({ type: 'ready' });
 }

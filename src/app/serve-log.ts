@@ -51,6 +51,13 @@ function serverEvent(event: ServerEvent): Told | undefined {
         message: `a migration client vanished in ${event.from}: the VF was ${ACTION[event.action]}`,
         details: plain({ connection, from: event.from, action: event.action, error: event.error }),
       };
+    case 'refused':
+      // A VMM probes what there is; a refused migration client tells why a migration failed.
+      return {
+        level: event.role === 'migration' ? 'warn' : 'debug',
+        message: `refused ${event.command}`,
+        details: plain({ connection, errno: event.fault.code, reason: event.fault.message }),
+      };
     case 'error':
       return {
         level: 'error',

@@ -6,6 +6,7 @@ import { VfioUserServer } from '../vfio-user/server.ts';
 import { ServerLoop } from '../vfio-user/server-loop.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import { EmulatedHost } from './emulated-host.ts';
+import { encodeRefusal } from './refusal-json.ts';
 import { logPf, logServer } from './serve-log.ts';
 import type {
   FromServer,
@@ -84,12 +85,19 @@ class ServingThread {
     const device = await this.#host.open(vfid);
     this.#served.push({ socket, device });
     const profile = this.#host.profile(vfid);
+    let refusal: Fault | undefined;
     const server = new VfioUserServer({
       device,
       loop: this.#loop,
-      extension: encodeServedVf({ vfid, profile }),
+      extension: () => ({
+        ...encodeServedVf({ vfid, profile }),
+        ...(refusal === undefined ? {} : { refusal: encodeRefusal(refusal) }),
+      }),
       ...(path === undefined ? {} : { socketPath: path }),
       ...(fd === undefined ? {} : { listenFd: fd }),
+    });
+    server.events.on((event) => {
+      if (event.type === 'refused' && event.role === 'migration') refusal = event.fault;
     });
     logServer(server.events, vfid, say);
   }

@@ -72,8 +72,8 @@ export class ServedHost {
       host.vfs = await started;
       return host;
     } catch (error) {
-      host.#stopping = true;
-      await host.#worker.terminate();
+      // It ends by itself; terminate() would end the whole process over an open watch.
+      await host.#exit;
       throw error;
     }
   }
@@ -97,7 +97,8 @@ export class ServedHost {
   async stop(): Promise<void> {
     if (this.#stopping) return void (await this.#exit);
     this.#stopping = true;
-    await this.ask({ op: 'stop' }).catch(() => this.#worker.terminate());
+    // Refused, the thread has ended already.
+    await this.ask({ op: 'stop' }).catch(() => undefined);
     await this.#exit;
   }
 

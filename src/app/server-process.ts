@@ -1,6 +1,7 @@
 /** `xe-vfio serve` as a child process. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { ERRNO, type ErrnoName } from '../base/errno.ts';
 import { Fault } from '../base/fault.ts';
 import type { IpcAnswer } from './serve-ipc.ts';
 import type { ServeAnswers, ServeRequest, ToServer } from './serve-messages.ts';
@@ -36,7 +37,7 @@ export class ServerProcess {
    * Starts `xe-vfio serve` and waits until its sockets are there.
    *
    * @param args what comes after `serve`
-   * @throws {Fault} ENODEV with what the process said when it does not start
+   * @throws {Fault} the cause that the process gave when it does not start
    */
   static async start(args: readonly string[]): Promise<ServerProcess> {
     const child = fork(
@@ -60,7 +61,7 @@ export class ServerProcess {
       void server.#exit.then(() => resolve(false));
     });
     if (await ready) return server;
-    throw new Fault('ENODEV', `a server process did not start: ${server.#text.trim()}`);
+    throw failureOf(server.#text);
   }
 
   /** Process id. */
@@ -89,4 +90,12 @@ export class ServerProcess {
     if (!this.#gone) this.#child.kill(signal);
     await this.#exit;
   }
+}
+
+/** The fault of a process that ended at once, from the three lines that it left. */
+function failureOf(text: string): Fault {
+  const [, code = '', reason = ''] = /^cause: (E[A-Z0-9]+) (.*)$/m.exec(text) ?? [];
+  if (Object.hasOwn(ERRNO, code))
+    return new Fault(code as ErrnoName, `a server did not start: ${reason}`);
+  return new Fault('EIO', `a server did not start: ${text.trim()}`);
 }

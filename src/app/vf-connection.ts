@@ -1,8 +1,9 @@
 /** A tool's connection to a served VF, beside that of the VMM. */
-import type { MigrationFault } from '../base/fault.ts';
+import { type Fault, MigrationFault } from '../base/fault.ts';
 import type { MigrationEnd } from '../migration/session-end.ts';
 import type { MigState } from '../vfio/migration-state.ts';
 import { VfioUserClient } from '../vfio-user/client.ts';
+import { decodeRefusal } from './refusal-json.ts';
 import { decodeServedVf, type ServedVf, XE_VFIO_CAPABILITY } from './vf-profile-json.ts';
 
 /** Why a migration was rolled back, as the tool tells both ends. */
@@ -63,6 +64,34 @@ export async function reportRollback(path: string, fault: MigrationFault): Promi
   } catch {
     // What the server does not hear it cannot log; the tool itself has said it.
   }
+}
+
+/**
+ * The fault of a migration with the reason that the server of the end that failed knows: an error
+ * reply carries the errno alone.
+ *
+ * @param path of the end that `fault` names
+ * @returns `fault` itself when the server knows no more
+ */
+export async function explain(path: string, fault: MigrationFault): Promise<MigrationFault> {
+  let refusal: Fault | undefined;
+  try {
+    const device = await connectAsTool(path);
+    refusal = decodeRefusal(device.serverCapabilities);
+    await device.close();
+  } catch {
+    // A server that is gone has said its last.
+  }
+  if (refusal === undefined || refusal.code !== fault.code) return fault;
+  const { phase, role, ends } = fault;
+  const reason = `${phase}, ${role}: ${refusal.message}`;
+  const options = fault.hint === undefined ? {} : { hint: fault.hint };
+  return new MigrationFault(
+    fault.code,
+    reason,
+    { phase, role, ends },
+    { ...options, cause: refusal },
+  );
 }
 
 /** The migration state as a new connection tells it; undefined when nobody serves the VF. */

@@ -9,13 +9,13 @@ export class DmaTable {
 
   /** Adds a mapping; the caller has made sure that it overlaps none. */
   add(mapping: DmaMapping): void {
-    const next = this.#mappings.findIndex(({ iova }) => iova > mapping.iova);
-    this.#mappings.splice(next < 0 ? this.#mappings.length : next, 0, mapping);
+    this.#mappings.splice(this.#after(mapping.iova), 0, mapping);
   }
 
   /** Forgets the mapping. */
   remove(mapping: DmaMapping): void {
-    this.#mappings = this.#mappings.filter(({ iova }) => iova !== mapping.iova);
+    const at = this.#after(mapping.iova) - 1;
+    if (this.#mappings[at]?.iova === mapping.iova) this.#mappings.splice(at, 1);
   }
 
   /** Forgets all of them. */
@@ -42,7 +42,8 @@ export class DmaTable {
     return attempt(() => mapping.memory.write(iova - mapping.iova, source));
   }
 
-  #find(iova: number, length: number): DmaMapping | undefined {
+  /** Position of the first mapping that begins above `iova`; a guest may have tens of thousands. */
+  #after(iova: number): number {
     let low = 0;
     let high = this.#mappings.length;
     while (low < high) {
@@ -50,7 +51,11 @@ export class DmaTable {
       if ((this.#mappings[middle] as DmaMapping).iova <= iova) low = middle + 1;
       else high = middle;
     }
-    const mapping = this.#mappings[low - 1];
+    return low;
+  }
+
+  #find(iova: number, length: number): DmaMapping | undefined {
+    const mapping = this.#mappings[this.#after(iova) - 1];
     if (mapping === undefined || iova + length > mapping.iova + mapping.size) return undefined;
     return mapping;
   }

@@ -38,11 +38,12 @@ export async function rollBack(
   const { role, fault } =
     error instanceof StepFailure ? error : { role: 'tool' as const, fault: toFault(error) };
   const left = await undo(ends, touched);
+  const hint = hintOf(left) ?? fault.hint;
   const told = new MigrationFault(
     fault.code,
     reasonOf(role, run.phase, fault),
     { phase: run.phase, role, ends: left },
-    { hint: hintOf(left) ?? fault.hint ?? 'mend the cause, then migrate again', cause: fault },
+    { ...(hint === undefined ? {} : { hint }), cause: fault },
   );
   options.onEvent?.({ type: 'rollback', fault: told });
   return told;

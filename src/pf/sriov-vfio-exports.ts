@@ -1,7 +1,7 @@
 /**
  * What the PF driver exports to the variant driver.
  *
- * Source: drivers/gpu/drm/xe/xe_sriov_vfio.c; DESIGN section 4.
+ * Source: drivers/gpu/drm/xe/xe_sriov_vfio.c; docs/differences-from-linux.md.
  */
 import { DeviceFault, Fault, toFault } from '../base/fault.ts';
 import type { XeSriovVfio } from '../xe-vfio-pci/xe-sriov-vfio.ts';

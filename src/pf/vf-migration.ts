@@ -1,7 +1,7 @@
 /**
  * The migration session of each VF: at most one, saving or restoring, until it ends.
  *
- * Source: drivers/gpu/drm/xe/xe_sriov_pf_migration.c; DESIGN section 4, rules 3, 4 and 7.
+ * Source: drivers/gpu/drm/xe/xe_sriov_pf_migration.c; docs/differences-from-linux.md, 3, 4 and 7.
  */
 import { Fault } from '../base/fault.ts';
 import { Mutex } from '../base/mutex.ts';

@@ -73,7 +73,7 @@ export function fstat(fd: number): FdStat {
 /** The seals of a memfd, 0 for a descriptor that cannot have any. */
 export function sealsOf(fd: number): number {
   const seals = libc.fcntl(fd, F_GET_SEALS, 0);
-  return seals < 0 ? 0 : seals;
+  return Math.max(seals, 0);
 }
 
 /** Adds bits of {@link SEAL} to a memfd. @throws {Fault} EPERM, EBUSY, EINVAL */
@@ -95,8 +95,9 @@ export function isReadOnly(fd: number): boolean {
 }
 
 /**
- * `ioctl(2)` with a number or an address as argument.
+ * `ioctl(2)` with a number or an address as argument; what a kernel VFIO device is asked with.
  *
+ * @public
  * @returns the call's own result, 0 or more
  * @throws {Fault} the driver's errno
  */

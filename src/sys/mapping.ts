@@ -69,13 +69,9 @@ export class Mapping implements Disposable {
   #closed = false;
 
   private constructor(size: number, prot: number, flags: number, fd: number, fdOffset: number) {
-    if (!Number.isSafeInteger(size) || size <= 0)
-      throw new RangeError(`cannot map ${size} bytes`);
+    if (!Number.isSafeInteger(size) || size <= 0) throw new RangeError(`cannot map ${size} bytes`);
     const length = Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
-    const address = checked(
-      libc.mmap(0, length, prot, flags, fd, fdOffset),
-      `map ${size} bytes`,
-    );
+    const address = checked(libc.mmap(0, length, prot, flags, fd, fdOffset), `map ${size} bytes`);
     this.#size = size;
     this.#range = { address, length, references: 1 };
     collected.register(this, this.#range, this);

@@ -68,7 +68,7 @@ export class Readiness implements Disposable {
   wait(timeoutMs: number): number {
     if (this.#fd < 0) return 0;
     const count = libc.epoll_wait(this.#fd, this.#page.address, MAX_EVENTS, timeoutMs);
-    return count < 0 ? 0 : count;
+    return Math.max(count, 0);
   }
 
   /** Key of the ready descriptor number `index` of the last {@link wait}. */

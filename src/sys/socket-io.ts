@@ -35,11 +35,13 @@ const SIDE = { MSGHDR: 0, IOV: 64, CONTROL: 64 + MAX_PARTS * 16, SIZE: 4096 } as
 const TWO_32 = 2 ** 32;
 
 /** One connection's buffers and the calls on them. */
-export class SocketIo {
+export class SocketIo implements Disposable {
   readonly #fd: number;
   readonly #mapping: Mapping;
   readonly #words: DataView;
   readonly #base: number;
+  readonly #baseLow: number;
+  readonly #baseHigh: number;
   readonly #rxAt: number;
   readonly #txAt: number;
   #fdsPending = false;
@@ -55,6 +57,8 @@ export class SocketIo {
     this.#fd = fd;
     this.#mapping = Mapping.anonymous(2 * SIDE.SIZE + rxSize + txSize);
     this.#base = this.#mapping.address;
+    this.#baseLow = this.#base % TWO_32;
+    this.#baseHigh = Math.floor(this.#base / TWO_32);
     const all = this.#mapping.view();
     this.#words = new DataView(all.buffer, all.byteOffset, 2 * SIDE.SIZE);
     this.#rxAt = 2 * SIDE.SIZE;
@@ -81,18 +85,34 @@ export class SocketIo {
     this.#setU64(at + 8, length);
   }
 
+  /** A single part in this mapping: without the division of {@link #setU64}, on every message. */
+  #setOwnPart(side: number, offset: number, length: number): void {
+    const at = side + SIDE.IOV;
+    const low = this.#baseLow + offset;
+    const carry = low >= TWO_32;
+    this.#words.setUint32(at, carry ? low - TWO_32 : low, true);
+    this.#words.setUint32(at + 4, carry ? this.#baseHigh + 1 : this.#baseHigh, true);
+    this.#words.setUint32(at + 8, length, true);
+    this.#words.setUint32(at + 12, 0, true);
+  }
+
   /**
    * Receives at most `length` bytes into {@link rx} from position `at`.
    *
    * @returns bytes, 0 at the end of the stream, or a negative errno
    */
   receive(at: number, length: number, flags: number): number {
-    return this.receiveTo(this.#base + this.#rxAt + at, length, flags);
+    this.#setOwnPart(0, this.#rxAt + at, length);
+    return this.#receivePart(flags);
   }
 
   /** Receives at most `length` bytes to native address `address`. */
   receiveTo(address: number, length: number, flags: number): number {
     this.#setPart(0, 0, address, length);
+    return this.#receivePart(flags);
+  }
+
+  #receivePart(flags: number): number {
     this.#words.setUint32(MSG_CONTROLLEN, CONTROL_SIZE, true);
     const result = libc.recvmsg(this.#fd, this.#base, flags | MSG_CMSG_CLOEXEC);
     if (result < 0) return -lastErrno();
@@ -127,7 +147,7 @@ export class SocketIo {
 
   /** Sends the first `length` bytes of {@link tx}, with `fds` beside them. */
   send(length: number, flags: number, fds?: readonly number[]): number {
-    this.#setPart(SIDE.SIZE, 0, this.#base + this.#txAt, length);
+    this.#setOwnPart(SIDE.SIZE, this.#txAt, length);
     return this.#sendParts(1, flags, fds);
   }
 
@@ -201,5 +221,9 @@ export class SocketIo {
   close(): void {
     for (const fd of this.takeFds()) closeFd(fd);
     this.#mapping.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }

@@ -1,6 +1,7 @@
 /** Stream sockets in the file system, with descriptors in messages. Source: unix(7), socket(7). */
-import { ERRNO } from '../base/errno.ts';
+
 import { fchmodSync } from 'node:fs';
+import { ERRNO } from '../base/errno.ts';
 import { Fault } from '../base/fault.ts';
 import { closeFd, scratchPage, setBlocking } from './descriptor.ts';
 import { checked, lastErrno, libc, systemFault } from './libc.ts';
@@ -11,7 +12,14 @@ const SOCK_STREAM = 1;
 const SOCK_CLOEXEC = 0o2000000;
 const SOCK_NONBLOCK = 0o4000;
 const SOL_SOCKET = 1;
-const SO = { SNDBUF: 7, RCVBUF: 8, PEERCRED: 17, RCVTIMEO: 20, SNDTIMEO: 21, ACCEPTCONN: 30 } as const;
+const SO = {
+  SNDBUF: 7,
+  RCVBUF: 8,
+  PEERCRED: 17,
+  RCVTIMEO: 20,
+  SNDTIMEO: 21,
+  ACCEPTCONN: 30,
+} as const;
 const SHUT = { RD: 0, WR: 1, RDWR: 2 } as const;
 /** `sizeof(sun_path)`, the terminating NUL included. */
 const PATH_SIZE = 108;

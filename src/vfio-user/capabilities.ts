@@ -163,13 +163,15 @@ const EVERY_NAME: ReadonlySet<string> = new Set([
  * The payload of a VERSION message.
  *
  * @param named the capabilities to mention: in a reply those of the request, else all
+ * @param more capabilities that this protocol does not know
  */
 export function encodeVersion(
   minor: number,
   capabilities: Capabilities,
   named: ReadonlySet<string> = EVERY_NAME,
+  more: Readonly<Record<string, unknown>> = {},
 ): Uint8Array {
-  const json = { capabilities: jsonOf(capabilities, named) };
+  const json = { capabilities: { ...jsonOf(capabilities, named), ...more } };
   const text = new TextEncoder().encode(`${JSON.stringify(json)}\0`);
   const payload = new Uint8Array(CODECS.version.size + text.length);
   const view = new DataView(payload.buffer);

@@ -5,98 +5,59 @@
  * A synchronous call sends, then receives until its reply is there; asynchronous ones are completed
  * by the event loop, and by synchronous calls that come across their replies.
  */
-import { ERRNO, errnoName, knownErrno } from '../base/errno.ts';
-import { Fault } from '../base/fault.ts';
-import { closeFd } from '../sys/descriptor.ts';
+import { ERRNO, errnoName } from '../base/errno.ts';
+import { Fault, toFault } from '../base/fault.ts';
 import { POLL, pollOne, pollReadable } from '../sys/poll.ts';
 import { Readiness } from '../sys/readiness.ts';
 import { MSG } from '../sys/socket-io.ts';
 import { UnixSocket } from '../sys/unix-socket.ts';
 import { Channel } from './channel.ts';
+import { LOST_HINT, lostFault, refusal, timedOut } from './client-faults.ts';
 import type { ClientMemory } from './client-memory.ts';
-import { Outgoing } from './outgoing.ts';
+import { type BodySink, PendingReplies, type Reply } from './client-pending.ts';
+import { ClientSender } from './client-sender.ts';
+import { CODECS } from './codecs.ts';
 import { commandName, HEADER_SIZE, MESSAGE } from './protocol.ts';
 import { Spinner } from './spinner.ts';
 
 /** A blocking receive or send looks up this often. */
 const SLICE_MS = 20;
-const LOST_HINT = 'the server is gone; look at its log, start it again and connect anew';
+/** Receives in one turn of the event loop. */
+const RECEIVES_A_TURN = 16;
+/** Header and fixed part of a reply with a body, MIG_DATA_READ's. */
+const BODY_HEAD = HEADER_SIZE + CODECS.migData.size;
 
 /** How long a call may take, and how it waits. */
 export interface LinkOptions {
   /** Time for a reply, milliseconds. */
   readonly timeoutMs: number;
-  /** Microseconds to spin for a reply before blocking. */
+  /** Microseconds to spin for the reply of a synchronous call before blocking. */
   readonly pollUs: number;
 }
-
-/** Where the body of a reply goes instead of into the small buffer. */
-export interface BodySink {
-  /** Bytes of the payload before the body, which is all that {@link begin} sees. */
-  readonly fixed: number;
-  /**
-   * Judges the fixed part.
-   *
-   * @param length bytes of the body
-   * @returns native address of room for the body
-   * @throws {Fault} EPROTO when the reply cannot be right
-   */
-  begin(view: DataView, at: number, length: number): { address: number; bytes: Uint8Array };
-}
-
-/** A reply's payload, and the descriptors that came with it. */
-export interface Reply {
-  readonly payload: Uint8Array;
-  readonly view: DataView;
-  readonly fds: readonly number[];
-}
-
-/** One request whose reply is awaited. */
-interface Pending {
-  readonly id: number;
-  readonly command: number;
-  readonly sink: BodySink | undefined;
-  readonly resolve: (reply: Reply) => void;
-  readonly reject: (fault: Fault) => void;
-  timer: NodeJS.Timeout | undefined;
-}
-
-/** The body of a reply that is on its way to its sink. */
-interface Incoming {
-  readonly pending: Pending;
-  readonly reply: Reply;
-  address: number;
-  bytes: Uint8Array;
-  left: number;
-}
-
-const NO_FDS: readonly number[] = [];
 
 /** The link. */
 export class ClientLink {
   readonly socket: UnixSocket;
   readonly channel: Channel;
-  readonly #outgoing: Outgoing;
   readonly #options: LinkOptions;
   readonly #memory: ClientMemory;
+  readonly #sender: ClientSender;
+  readonly #pending: PendingReplies;
   readonly #readiness = new Readiness();
   readonly #spinner = new Spinner();
-  readonly #tryFill = () => this.channel.fill(MSG.DONTWAIT);
-  readonly #pending = new Map<number, Pending>();
-  #incoming: Incoming | undefined;
+  readonly #tryFill = () => this.channel.fill(MSG.DONTWAIT, this.#fillLimit);
   #twin: { readonly socket: UnixSocket; readonly channel: Channel } | undefined;
-  #sending: Promise<void> = Promise.resolve();
-  #writable: (() => void) | undefined;
   #nextId = 0;
   #lost: Fault | undefined;
   /** Id of the synchronous request under way, -1 for none. */
   #syncId = -1;
-  /** Place of the reply of the last synchronous call, until the next use of the link. */
-  replyAt = 0;
-  /** Bytes of its payload. */
-  replyLength = 0;
-  #replyEnd = -1;
   #syncFault: Fault | undefined;
+  /** End of the last synchronous call's reply, which still lies in the buffer; -1 for none. */
+  #replyEnd = -1;
+  /** Where the payload of that reply begins in the channel's buffer. */
+  replyAt = 0;
+  /** Bytes of that payload. */
+  replyLength = 0;
 
   constructor(socket: UnixSocket, memory: ClientMemory, options: LinkOptions) {
     this.socket = socket;
@@ -106,7 +67,10 @@ export class ClientLink {
     socket.setSendTimeout(SLICE_MS);
     socket.setBufferSize(4 * 2 ** 20);
     this.channel = new Channel(socket.fd);
-    this.#outgoing = new Outgoing(this.channel.io, socket.fd);
+    this.#sender = new ClientSender(this.channel.io, socket.fd, this.#readiness, () => {
+      this.#receiveNow();
+    });
+    this.#pending = new PendingReplies((waiting) => this.#readiness.keepAlive(waiting));
     this.#readiness.add(socket.fd, POLL.IN, 0);
     this.#readiness.keepAlive(false);
     this.#readiness.notify(this.#onReady);
@@ -126,60 +90,256 @@ export class ClientLink {
     this.#readiness.add(fd, POLL.IN, 1);
   }
 
-  /** @throws {Fault} ENOTCONN when the link is lost */
-  #check(): void {
+  /**
+   * Begins a synchronous call: its payload may then be written behind the header's place in the
+   * channel's send buffer.
+   *
+   * @throws {Fault} ENOTCONN when the link is lost
+   */
+  begin(): void {
     if (this.#lost !== undefined)
       throw new Fault('ENOTCONN', this.#lost.message, { cause: this.#lost, hint: LOST_HINT });
+    this.#dropReply();
   }
 
-  #writeHeader(command: number, size: number, flags: number): number {
+  #dropReply(): void {
+    if (this.#replyEnd < 0) return;
+    this.channel.head = this.#replyEnd;
+    this.#replyEnd = -1;
+  }
+
+  #newId(): number {
     const id = this.#nextId;
     this.#nextId = (id + 1) & 0xffff;
-    const view = this.channel.txView;
-    view.setUint16(0, id, true);
-    view.setUint16(2, command, true);
-    view.setUint32(4, size, true);
-    view.setUint32(8, flags, true);
-    view.setUint32(12, 0, true);
     return id;
   }
 
   /**
-   * Sends the request whose payload of `length` bytes stands behind the header's place in the send
-   * buffer, and receives its reply; see {@link replyAt}.
+   * Sends the request whose payload has `length` bytes and receives its reply: see
+   * {@link replyAt}.
    *
-   * @throws {Fault} the errno of an error reply; ETIMEDOUT, ECONNRESET, ENOTCONN
+   * @throws {Fault} the errno of an error reply; ETIMEDOUT, ECONNRESET
    */
   call(command: number, length: number, fds?: readonly number[]): void {
-    this.#post(command, length, MESSAGE.COMMAND, fds);
-    const { channel } = this;
-    const end = performance.now() + this.#options.timeoutMs;
+    const id = this.#newId();
     this.#syncFault = undefined;
-    while (this.#syncId >= 0) {
+    this.#syncId = id;
+    this.#send(id, command, length, MESSAGE.COMMAND, fds);
+    let end = 0;
+    for (;;) {
       this.#serveReceived();
       if (this.#syncId < 0) break;
-      this.#fillForSync(channel, end);
+      if (this.#fillSync()) continue;
+      if (end === 0) end = performance.now() + this.#options.timeoutMs;
+      else if (performance.now() > end) this.#abandon(id, command);
     }
     if (this.#syncFault !== undefined) throw this.#syncFault;
   }
 
-  /** Sends a request that is not replied to. Otherwise as {@link call}. */
+  /** Sends a request that is not replied to. @throws {Fault} ECONNRESET */
   post(command: number, length: number): void {
-    this.#post(command, length, MESSAGE.NO_REPLY);
-    this.#syncId = -1;
+    this.#send(this.#newId(), command, length, MESSAGE.NO_REPLY);
   }
 
-  #post(command: number, length: number, flags: number, fds?: readonly number[]): void {
-    this.#check();
-    this.#dropReply();
-    // The buffer holds this request's payload: what is half out refers to other memory.
-    if (this.#outgoing.pending) this.#flushKeeping(HEADER_SIZE + length);
-    this.#syncId = this.#writeHeader(command, HEADER_SIZE + length, flags);
+  #send(id: number, command: number, length: number, flags: number, fds?: readonly number[]) {
     try {
-      if (!this.#outgoing.send(HEADER_SIZE + length, undefined, fds)) this.#flush();
+      this.#sender.sendNow(id, command, length, flags, fds);
     } catch (error) {
       this.#syncId = -1;
       throw this.#lose(error);
     }
+  }
+
+  /** Gives up waiting for a reply, which is thrown away when it comes. */
+  #abandon(id: number, command: number): never {
+    this.#syncId = -1;
+    this.#pending.forget(id, command);
+    throw timedOut(command, this.#options.timeoutMs);
+  }
+
+  /** Receives for a synchronous call; false when nothing came for a while. */
+  #fillSync(): boolean {
+    const { channel } = this;
+    const { pollUs } = this.#options;
+    let result: number = -ERRNO.EAGAIN;
+    if (this.#twin !== undefined) {
+      const ready = pollReadable(this.socket.fd, this.#twin.socket.fd, SLICE_MS);
+      if ((ready & 2) !== 0) this.#serveTwin();
+      if ((ready & 1) !== 0) result = this.#tryFill();
+    } else {
+      if (pollUs > 0) result = this.#spinner.spin(this.#tryFill, result, pollUs);
+      if (result === -ERRNO.EAGAIN) result = channel.fill(0);
+    }
+    return this.#filled(result);
+  }
+
+  /** Judges a receive; false when nothing came. @throws {Fault} ECONNRESET when the link is lost */
+  #filled(result: number): boolean {
+    if (result > 0) return true;
+    if (result === -ERRNO.EAGAIN || result === -ERRNO.EINTR) return false;
+    const reason =
+      result === 0 ? 'the server closed the connection' : `receive: ${errnoName(-result)}`;
+    throw this.#lose(new Fault('ECONNRESET', reason, { hint: LOST_HINT }));
+  }
+
+  /**
+   * Sends a request that the event loop completes.
+   *
+   * @param write writes the payload's first bytes and says how many
+   * @param views the rest of the payload
+   * @param sink where the body of the reply goes
+   * @returns once all is sent: the promise of the reply
+   * @throws {Fault} ENOTCONN, ECONNRESET
+   */
+  async submit(
+    command: number,
+    write: (view: DataView, at: number) => number,
+    views?: readonly Uint8Array[],
+    sink?: BodySink,
+    timeoutMs = this.#options.timeoutMs,
+  ): Promise<{ readonly reply: Promise<Reply> }> {
+    await this.#sender.turn();
+    if (this.#lost !== undefined) this.begin();
+    const id = this.#newId();
+    const reply = this.#pending.add(id, command, sink, timeoutMs);
+    try {
+      await this.#sender.send(id, command, write, views);
+    } catch (error) {
+      throw this.#lose(error);
+    }
+    return { reply };
+  }
+
+  /** Sends a request and waits for its reply. @throws {Fault} the server's errno; as {@link submit} */
+  async request(
+    command: number,
+    write: (view: DataView, at: number) => number,
+    timeoutMs?: number,
+  ): Promise<Reply> {
+    const { reply } = await this.submit(command, write, undefined, undefined, timeoutMs);
+    return await reply;
+  }
+
+  readonly #onReady = () => {
+    if (this.#lost !== undefined) return;
+    this.#receiveNow();
+    this.#sender.ready();
+    this.#readiness.notify(this.#onReady);
+  };
+
+  /** Serves what is there, without waiting for more. */
+  #receiveNow(): void {
+    try {
+      this.#dropReply();
+      if (this.#twin !== undefined && pollOne(this.#twin.socket.fd, POLL.IN, 0) !== 0)
+        this.#serveTwin();
+      for (let turn = 0; turn < RECEIVES_A_TURN; turn++) {
+        this.#serveReceived();
+        if (this.#replyEnd >= 0) break;
+        if (!this.#filled(this.#tryFill()) && !this.#moreIsComing()) break;
+      }
+    } catch (error) {
+      this.#lose(error);
+    }
+  }
+
+  /** A body that goes to its own place need not pass through the buffer. */
+  get #fillLimit(): number {
+    return this.#pending.expectsBody ? BODY_HEAD : this.channel.rx.length;
+  }
+
+  /** Waits a moment for the next piece of a stream: sleeping in the event loop would cost more. */
+  #moreIsComing(): boolean {
+    if (!this.#pending.expectsBody || this.#sender.pending) return false;
+    return pollOne(this.socket.fd, POLL.IN, 1) !== 0;
+  }
+
+  /** Serves the messages that are here. @throws {Fault} EPROTO, ECONNRESET: the link is lost */
+  #serveReceived(): void {
+    try {
+      this.#serveMessages();
+    } catch (error) {
+      throw this.#lose(error);
+    }
+  }
+
+  #serveMessages(): void {
+    const { channel } = this;
+    while (this.#replyEnd < 0) {
+      if (this.#pending.receiving) {
+        if (!this.#pending.receiveBody(channel)) return;
+        continue;
+      }
+      if (channel.available < HEADER_SIZE) break;
+      const at = channel.head;
+      const size = channel.rxView.getUint32(at + 4, true);
+      const type = channel.rxView.getUint32(at + 8, true) & MESSAGE.TYPE_MASK;
+      if (size < HEADER_SIZE || type > MESSAGE.REPLY)
+        throw new Fault('EPROTO', `the server sent a message of ${size} bytes`);
+      if (type === MESSAGE.COMMAND) this.#serveCommand();
+      else if (!this.#serveReply(at, size)) break;
+    }
+    if (channel.tail === channel.rx.length && this.#replyEnd < 0) channel.compact();
+  }
+
+  /** Takes a reply; false when some of it is still to come. */
+  #serveReply(at: number, size: number): boolean {
+    const { channel } = this;
+    const id = channel.rxView.getUint16(at, true);
+    const command = channel.rxView.getUint16(at + 2, true);
+    if (id !== this.#syncId) return this.#pending.take(channel, id, command, size);
+    if (size > channel.rx.length)
+      throw new Fault('EPROTO', `a reply of ${size} bytes to ${commandName(command)}`);
+    if (channel.available < size) return false;
+    this.#syncId = -1;
+    this.replyAt = at + HEADER_SIZE;
+    this.replyLength = size - HEADER_SIZE;
+    this.#replyEnd = at + size;
+    if ((channel.rxView.getUint32(at + 8, true) & MESSAGE.ERROR) !== 0)
+      this.#syncFault = refusal(command, channel.rxView.getUint32(at + 12, true));
+    return true;
+  }
+
+  /** Descriptors that came with the reply of the last synchronous call; the caller's to close. */
+  takeReplyFds(): number[] {
+    return this.channel.takeFds(this.replyLength + HEADER_SIZE);
+  }
+
+  #serveCommand(): void {
+    // The answer must not go into the middle of a request.
+    this.#sender.flush();
+    this.#memory.serve(this.channel, this.socket.fd);
+  }
+
+  #serveTwin(): void {
+    if (this.#twin === undefined) return;
+    const { socket, channel } = this.#twin;
+    const result = channel.fill(MSG.DONTWAIT);
+    if (result === 0)
+      throw this.#lose(new Fault('ECONNRESET', 'the server closed the twin socket'));
+    while (channel.available >= HEADER_SIZE) this.#memory.serve(channel, socket.fd);
+  }
+
+  /** Fails everything that waits. @returns the fault to throw */
+  #lose(error: unknown): Fault {
+    if (this.#lost !== undefined) return this.#lost;
+    this.#lost = lostFault(toFault(error));
+    this.#syncId = -1;
+    this.#pending.fail(this.#lost);
+    this.close();
+    return this.#lost;
+  }
+
+  /** Closes the connection; what waits is refused. Idempotent. */
+  close(): void {
+    this.#lost ??= new Fault('ENOTCONN', 'the connection is closed');
+    this.#pending.fail(this.#lost);
+    this.#sender.close();
+    this.#readiness.close();
+    this.channel.close();
+    this.socket.close();
+    this.#twin?.channel.close();
+    this.#twin?.socket.close();
+    this.#twin = undefined;
   }
 }

@@ -4,12 +4,7 @@
  * Source: QEMU docs/interop/vfio-user.rst; the order of the checks is in src/vfio/feature.ts.
  */
 import { Fault } from '../base/fault.ts';
-import {
-  checkFeature,
-  checkLogRanges,
-  checkLogReport,
-  logBitmapSize,
-} from '../vfio/feature.ts';
+import { checkFeature, checkLogRanges, checkLogReport, logBitmapSize } from '../vfio/feature.ts';
 import { VFIO_FEATURE } from '../vfio/uapi.ts';
 import type { DmaLogRange, VfioDevice } from '../vfio/vfio-device.ts';
 import { CODECS } from './codecs.ts';

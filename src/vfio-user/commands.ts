@@ -24,7 +24,7 @@ export interface ServerState {
   /** Whether the device can log the pages that it writes. */
   readonly dmaLogging: boolean;
   /** What the server tells its clients of itself beside the protocol's own capabilities. */
-  readonly extension: Readonly<Record<string, unknown>> | undefined;
+  readonly extension: (() => Readonly<Record<string, unknown>>) | undefined;
 }
 
 /** A negotiated client. */

@@ -22,7 +22,8 @@ import { LargeMessage } from './large-message.ts';
 import type { NegotiatedClient } from './negotiation.ts';
 import { commandName, HEADER_SIZE, MESSAGE, VFIO_USER } from './protocol.ts';
 import { Replies, type SendPort } from './replies.ts';
-import type { HotMember, LoopWatch, ServerLoop } from './server-loop.ts';
+import type { HotMember, ServerLoop } from './server-loop.ts';
+import { SocketWatch } from './socket-watch.ts';
 import { Spinner } from './spinner.ts';
 
 /** Room beside the data of the greatest message: both fixed parts and some. */
@@ -47,6 +48,8 @@ export interface ConnectionHost {
   ended(connection: Connection, reason: string, operation: Promise<unknown>): void;
   /** Something failed that is not the client's fault. */
   report(connection: Connection, what: string, error: unknown): void;
+  /** A command was refused; the reply carries the errno alone. */
+  refused(connection: Connection, command: number, fault: Fault): void;
 }
 
 /** One client. */
@@ -56,16 +59,13 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   readonly channel: Channel;
   readonly #host: ConnectionHost;
   readonly #replies: Replies;
-  readonly #watch: LoopWatch;
+  readonly #watch: SocketWatch;
   readonly #spinner = new Spinner();
   readonly #tryReceive = () => this.channel.fill(MSG.DONTWAIT, this.#nextFill);
   #client: NegotiatedClient | undefined;
   #dispatcher: Dispatcher | undefined;
   #large: LargeMessage | undefined;
-  #events: number = POLL.IN;
-  #wake: (() => void) | undefined;
   #closed = false;
-  #hungUp = false;
   #busy = false;
   #operation: Promise<unknown> = Promise.resolve();
   /** Bytes of a refused message that are still to come. */
@@ -86,7 +86,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
     this.channel = new Channel(socket.fd);
     this.#nextFill = this.channel.rx.length;
     this.#replies = new Replies(this.channel, socket.fd, this);
-    this.#watch = host.loop.watch(socket.fd, POLL.IN, this);
+    this.#watch = new SocketWatch(host.loop, socket.fd, this);
     host.loop.join(this);
   }
 
@@ -125,15 +125,12 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   ready(events: number): void {
     if (this.#closed) return;
     const hangUp = (events & (POLL.ERR | POLL.HUP)) !== 0;
-    if (this.#wake !== undefined) this.#wake();
-    else if (!this.#busy) this.#receive();
-    else if (!hangUp) this.#setEvents(0);
+    if (this.#watch.wake()) return;
+    if (!this.#busy) this.#receive();
+    else if (!hangUp) this.#watch.setEvents(0);
     else if (this.#abandonable) this.close('the client has gone');
-    else {
-      // Nobody is there to read the replies, but what was asked for is still done, in order.
-      this.#hungUp = true;
-      this.#watch.remove();
-    }
+    // Nobody is there to read the replies, but what was asked for is still done, in order.
+    else this.#watch.remove();
   }
 
   serveHot(messages: number, pollUs: number): boolean {
@@ -253,38 +250,25 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   #continue(): void {
     if (this.#closed) return;
     this.#process();
-    while (this.#hungUp && !this.#busy && !this.#closed)
+    while (this.#watch.removed && !this.#busy && !this.#closed)
       if (!this.#received(this.#tryReceive())) this.close('the client has gone');
-    if (!this.#busy && !this.#hungUp) this.#setEvents(POLL.IN);
-  }
-
-  #setEvents(events: number): void {
-    if (events === this.#events || this.#closed || this.#hungUp) return;
-    this.#events = events;
-    this.#watch.setEvents(events);
-  }
-
-  #wait(events: number): Promise<void> {
-    if (this.#closed || this.#hungUp) return Promise.resolve();
-    this.#setEvents(events);
-    return new Promise((resolve) => {
-      this.#wake = () => {
-        this.#wake = undefined;
-        resolve();
-      };
-    });
+    if (!this.#busy) this.#watch.setEvents(POLL.IN);
   }
 
   readable(): Promise<void> {
-    return this.#wait(POLL.IN);
+    return this.#watch.wait(POLL.IN);
   }
 
   writable(): Promise<void> {
-    return this.#wait(POLL.OUT);
+    return this.#watch.wait(POLL.OUT);
   }
 
   broken(error: unknown): void {
     this.close(error instanceof Error ? error.message : String(error));
+  }
+
+  refused(command: number, fault: Fault): void {
+    this.#host.refused(this, command, fault);
   }
 
   flush(): void {
@@ -307,7 +291,6 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
     this.#closed = true;
     this.#watch.remove();
     this.#host.loop.leave(this);
-    this.#wake?.();
     // A read of migration data may wait for ever: the end of its session is what ends it.
     const reading = this.#dispatcher?.reading === true;
     this.#host.ended(this, reason, reading ? Promise.resolve() : this.#operation);

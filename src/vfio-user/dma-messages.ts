@@ -8,7 +8,7 @@ import { ERRNO, knownErrno } from '../base/errno.ts';
 import { Fault } from '../base/fault.ts';
 import { readU64 } from '../base/int.ts';
 import { systemFault } from '../sys/libc.ts';
-import { pollOne, POLL } from '../sys/poll.ts';
+import { POLL, pollOne } from '../sys/poll.ts';
 import { MSG, SocketIo } from '../sys/socket-io.ts';
 import type { Channel } from './channel.ts';
 import { CODECS } from './codecs.ts';
@@ -164,8 +164,7 @@ export class DmaMessages implements DmaPort {
     const echoed = failed || readU64(view, at + HEADER_SIZE) === address;
     const counted = failed || view.getUint32(at + HEADER_SIZE + 8, true) === count;
     const here = Math.min(size, channel.tail - at);
-    if (target !== undefined && !failed)
-      target.set(channel.rx.subarray(at + fixed, at + here));
+    if (target !== undefined && !failed) target.set(channel.rx.subarray(at + fixed, at + here));
     channel.cut(at, here);
     if (here < size) this.#rest(at, size - here, target, deadline);
     if (failed) {

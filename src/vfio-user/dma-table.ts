@@ -36,7 +36,10 @@ function checkInside(size: number, offset: number, length: number): void {
 
 function checkAllowed(flags: number, wanted: number): void {
   if ((flags & wanted) === 0)
-    throw new Fault('EACCES', `this guest memory may not be ${wanted === READ ? 'read' : 'written'}`);
+    throw new Fault(
+      'EACCES',
+      `this guest memory may not be ${wanted === READ ? 'read' : 'written'}`,
+    );
 }
 
 /** Guest memory that is mapped here. */

@@ -111,10 +111,9 @@ export class NegotiatedClient implements Client {
       maxDmaMaps: this.#limits.maxDmaMaps,
       pgsizes: DEFAULT_LIMITS.pgsizes,
       writeMultiple: this.peer.writeMultiple,
-      twinSocket:
-        this.#twin === undefined ? { supported: false } : { supported: true, fdIndex: 0 },
+      twinSocket: this.#twin === undefined ? { supported: false } : { supported: true, fdIndex: 0 },
       role: this.role === 'migration' ? 'migration' : undefined,
-      extension: this.server.extension,
+      extension: this.server.extension?.(),
     };
   }
 

@@ -38,7 +38,13 @@ export function commandName(command: number): string {
 export const HEADER_SIZE = 16;
 
 /** Fields of {@link HEADER_SIZE} `flags`. */
-export const MESSAGE = { TYPE_MASK: 0xf, COMMAND: 0, REPLY: 1, NO_REPLY: 0x10, ERROR: 0x20 } as const;
+export const MESSAGE = {
+  TYPE_MASK: 0xf,
+  COMMAND: 0,
+  REPLY: 1,
+  NO_REPLY: 0x10,
+  ERROR: 0x20,
+} as const;
 
 /** The protocol version that is spoken here. */
 export const PROTOCOL_VERSION = { major: 0, minor: 1 } as const;

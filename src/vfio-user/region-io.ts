@@ -17,7 +17,7 @@ const OFFSET_AT = LAYOUTS.regionAccess.fields.offset[0];
 const REGION_AT = LAYOUTS.regionAccess.fields.region[0];
 const COUNT_AT = LAYOUTS.regionAccess.fields.count[0];
 /** Bytes of the payload before the data. */
-export const ACCESS_SIZE = LAYOUTS.regionAccess.size;
+const ACCESS_SIZE = LAYOUTS.regionAccess.size;
 const SINGLE_WRITE_SIZE = LAYOUTS.singleWrite.size;
 const SINGLE_WRITE_DATA_AT = LAYOUTS.singleWrite.fields.data[0];
 

@@ -1,5 +1,5 @@
 /** Replies on a connection, one at a time. */
-import { toFault } from '../base/fault.ts';
+import { type Fault, toFault } from '../base/fault.ts';
 import type { Channel } from './channel.ts';
 import { Outgoing } from './outgoing.ts';
 import { HEADER_SIZE, MESSAGE } from './protocol.ts';
@@ -11,6 +11,8 @@ export interface SendPort {
   writable(): Promise<void>;
   /** The peer takes nothing any more. */
   broken(error: unknown): void;
+  /** A command is refused. */
+  refused(command: number, fault: Fault): void;
 }
 
 /** Writes the headers of replies and sends them; what the socket does not take now goes later. */
@@ -54,9 +56,10 @@ export class Replies {
 
   /** Sends the errno of `error`: a bare header. Otherwise as {@link answer}. */
   refuse(header: number, flags: number, error: unknown): void | Promise<void> {
-    const { errno } = toFault(error);
+    const fault = toFault(error);
+    this.#port.refused(header >>> 16, fault);
     const reply = MESSAGE.REPLY | MESSAGE.ERROR;
-    return this.#send(header, flags, reply, errno, HEADER_SIZE, HEADER_SIZE);
+    return this.#send(header, flags, reply, fault.errno, HEADER_SIZE, HEADER_SIZE);
   }
 
   #send(

@@ -1,6 +1,7 @@
 /** One received command, as the handlers see it, and the way to its reply. */
-import { Fault } from '../base/fault.ts';
+
 import type { ErrnoName } from '../base/errno.ts';
+import { Fault } from '../base/fault.ts';
 import { closeFd } from '../sys/descriptor.ts';
 import { decode } from './codecs.ts';
 import type { Fields, LayoutName } from './layouts.ts';

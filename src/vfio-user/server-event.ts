@@ -1,4 +1,5 @@
 /** What a server tells the outside; `cli/` and `app/` make log lines of it. */
+import type { Fault } from '../base/fault.ts';
 import type { ConnectionRole } from './capabilities.ts';
 
 /** One thing that happened in a server. */
@@ -27,6 +28,15 @@ export type ServerEvent =
       readonly from: string;
       readonly action: 'resumed' | 'kept' | 'reset' | 'failed';
       readonly error?: unknown;
+    }
+  | {
+      /** A client was told no. */
+      readonly type: 'refused';
+      readonly connection: number;
+      /** Undefined before a role was agreed on. */
+      readonly role: ConnectionRole | undefined;
+      readonly command: string;
+      readonly fault: Fault;
     }
   | {
       /** Something failed that is not the client's fault, or while cleaning up. */

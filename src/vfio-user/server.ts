@@ -20,7 +20,7 @@ import type { ServerState } from './commands.ts';
 import { Connection, type ConnectionHost } from './connection.ts';
 import { MigrationSession } from './migration-session.ts';
 import { NegotiatedClient, type ServerLimits } from './negotiation.ts';
-import { DEFAULT_LIMITS, PROTOCOL_VERSION } from './protocol.ts';
+import { commandName, DEFAULT_LIMITS, PROTOCOL_VERSION } from './protocol.ts';
 import { RegionTable } from './region-io.ts';
 import { demand } from './request.ts';
 import type { ServerEvent } from './server-event.ts';
@@ -49,8 +49,8 @@ export interface VfioUserServerOptions extends Partial<ServerLimits> {
   readonly trustClient?: boolean;
   /** How long a second VMM waits for the first one to leave before it is refused. */
   readonly patienceMs?: number;
-  /** What our own clients are told in the capability `xe_vfio`; JSON. */
-  readonly extension?: Readonly<Record<string, unknown>> | undefined;
+  /** What clients that ask for it are told in the capability `xe_vfio`; JSON. */
+  readonly extension?: (() => Readonly<Record<string, unknown>>) | undefined;
 }
 
 /** True when feature DMA_LOGGING is there: stopping what does not run changes nothing. */
@@ -240,6 +240,16 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     if ((device.info.flags & VFIO_DEVICE_FLAGS.RESET) === 0) return;
     await device.reset().catch((error: unknown) => {
       this.report(connection, 'resetting the device that a client has left', error);
+    });
+  }
+
+  refused(connection: Connection, command: number, fault: Fault): void {
+    this.events.emit({
+      type: 'refused',
+      connection: connection.id,
+      role: connection.client?.role,
+      command: commandName(command),
+      fault,
     });
   }
 

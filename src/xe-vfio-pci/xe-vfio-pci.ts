@@ -2,7 +2,7 @@
  * The variant driver: VFIO migration of an Intel Xe VF, by way of the PF driver that owns it.
  *
  * Everything that is not migration is generic VFIO PCI (src/vfio-pci). Where this differs from
- * Linux on purpose, the place says "Deviation" with its number in the list of the design.
+ * Linux on purpose, the place says "Deviation" with its number in docs/differences-from-linux.md.
  *
  * Source: drivers/vfio/pci/xe/main.c.
  */
@@ -288,7 +288,7 @@ export class XeVfioPci extends VfioPciCore {
       return this.#allocFile('read', pf);
     }
 
-    // Also before everything was read: the PF drops what is left. (Linux answers EIO and the VF
+    // Deviation 8: also before everything was read, the PF drops what is left. (Linux answers EIO and the VF
     // cannot go on until it is reset, so that a cancelled migration loses its source.)
     if (current === STOP_COPY && next === STOP) {
       this.#putFile();

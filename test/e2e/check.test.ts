@@ -78,7 +78,7 @@ describe('check', () => {
   test('says it in words', async () => {
     const ended = await runCli(['check', source.socket, socketOf('smaller')]);
     expect(ended.code).toBe(6);
-    expect(ended.stdout).toMatch(/no {4}vramSize {2}8 MiB {3}4 MiB/);
+    expect(ended.stdout).toMatch(/no {2}vramSize {2}8 MiB {3}4 MiB {3}the restore is refused/);
     expect(ended.stdout).toContain(`${source.socket} cannot be moved to ${socketOf('smaller')}`);
   });
 

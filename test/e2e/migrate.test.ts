@@ -124,7 +124,7 @@ describe('migrate whose tool is killed', () => {
     await tool.kill('SIGKILL');
     // From `run` on the source has given all it has, and may run elsewhere.
     const stopped = phase === 'run' || phase === 'done';
-    await expect.poll(() => a.state()).toBe(stopped ? 'STOP' : 'RUNNING');
+    await expect.poll(() => a.state(), { timeout: 10_000 }).toBe(stopped ? 'STOP' : 'RUNNING');
     expect(await a.digests()).toEqual(before);
     await expectMigrates();
     expect((await b.digests()).vram).toBe(before.vram);
@@ -136,7 +136,7 @@ describe('migrate whose tool is killed', () => {
     const tool = new Cli(['migrate', a.socket, b.socket, '--json']);
     await tool.until('progress', () => tool.stdout.includes('"event":"progress"'));
     await tool.kill('SIGKILL');
-    await expect.poll(() => a.state()).toMatch(/^(RUNNING|STOP)$/);
+    await expect.poll(() => a.state(), { timeout: 10_000 }).toMatch(/^(RUNNING|STOP)$/);
     expect(await a.digests()).toEqual(before);
     await expectMigrates();
   });

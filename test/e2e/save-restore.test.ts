@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { MIG_STATE } from '../../src/vfio/migration-state.ts';
@@ -93,7 +94,8 @@ describe('save', () => {
     expectNothingKept(directory, 'big.vf');
   });
 
-  const mounts = spawnSync('unshare', ['-m', 'true']).status === 0;
+  const trial = ['-m', 'mount', '-t', 'tmpfs', '-o', 'size=1m', 'trial', tmpdir()];
+  const mounts = spawnSync('unshare', trial).status === 0;
   test.skipIf(!mounts)(
     `lets the VF run on when the disk is full${mounts ? '' : ' (skipped: mounting needs root)'}`,
     async () => {
@@ -137,7 +139,7 @@ describe('save', () => {
     const tool = new Cli(['save', a.socket, path('killed.vf')], { env });
     await tool.until('pause', () => tool.stderr.includes('paused before copy'));
     await tool.kill('SIGKILL');
-    await expect.poll(() => a.state()).toBe('RUNNING');
+    await expect.poll(() => a.state(), { timeout: 10_000 }).toBe('RUNNING');
     expect(existsSync(path('killed.vf'))).toBe(false);
     expect((await runCli(['save', a.socket, path('killed.vf')])).code).toBe(0);
   });

@@ -73,6 +73,7 @@ test('the socket of a dead server is replaced, a file is not', async () => {
 test('serves several VFs of one PF, each on a socket of its own', async () => {
   const pattern = join(directory, 'all-%d.sock');
   const server = await serve(pattern, ['--platform', 'ptl', '--vfs', '3', '--vf', 'all']);
+  await server.until('all', () => server.documents.length === 3);
   expect(server.documents.map(({ vfid }) => vfid)).toEqual([1, 2, 3]);
   for (const vfid of [1, 2, 3]) {
     const vf = await connectVf(join(directory, `all-${vfid}.sock`));

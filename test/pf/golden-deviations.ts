@@ -17,7 +17,7 @@ export interface Deviation {
   readonly policy?: Policy;
   /** Index of the step. */
   readonly step: number;
-  /** Number of the rule of DESIGN section 4 that asks for it. */
+  /** Number of the difference in docs/differences-from-linux.md. */
   readonly rule: 3 | 4 | 5 | 6 | 7;
   readonly linux: StepResult;
   readonly ours: StepResult;

@@ -2,14 +2,13 @@
  * The device of the conformance suite: small, complete, and steerable through its own BAR0, so that
  * a client that knows only the protocol can make it interrupt, do DMA, dawdle and fail.
  */
-import { closeSync, ftruncateSync, openSync, unlinkSync } from 'node:fs';
+import { ftruncateSync, openSync, unlinkSync } from 'node:fs';
 import { knownErrno } from '../../src/base/errno.ts';
 import { DeviceFault, Fault } from '../../src/base/fault.ts';
 import { dataView } from '../../src/base/int.ts';
 import { MIG_STATE, type MigState, nextState } from '../../src/vfio/migration-state.ts';
 import {
   VFIO_DEVICE_FLAGS,
-  VFIO_DMA_MAP_FLAG,
   VFIO_IRQ_INFO,
   VFIO_MIGRATION,
   VFIO_PCI_NUM_IRQS,
@@ -28,12 +27,12 @@ import type {
   VfioDevice,
 } from '../../src/vfio/vfio-device.ts';
 import { CaseConfigSpace } from './case-config-space.ts';
+import { CaseDma } from './case-dma.ts';
 import { CaseIrqs } from './case-irqs.ts';
 import { BAR0, BAR0_SIZE, BUFFER, type CaseDeviceOptions, COMMAND } from './case-registers.ts';
 import { CaseLoad, CaseSave } from './case-stream.ts';
 
 const { READ, WRITE } = VFIO_REGION_INFO_FLAG;
-const PAGE = 4096;
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /** The conformance suite's device. */
@@ -47,15 +46,10 @@ export class CaseDevice implements VfioDevice {
   readonly #irqs: CaseIrqs;
   readonly #fd: number;
   readonly #areas: ReadonlyMap<number, readonly MmapArea[]>;
-  /** Mappings by address; tables can have tens of thousands. */
-  readonly #maps: DmaMapping[] = [];
-  #mapCount = 0;
-  #windowCount = 0;
+  readonly #dma = new CaseDma();
   #state: MigState = MIG_STATE.RUNNING;
   #save: CaseSave | undefined;
   #load: CaseLoad | undefined;
-  #dirty: Set<number> | undefined;
-  #logRanges: readonly DmaLogRange[] = [];
 
   constructor(options: CaseDeviceOptions = {}) {
     this.#options = options;
@@ -92,8 +86,7 @@ export class CaseDevice implements VfioDevice {
     this.#set(BAR0.ID, 0x4553_4143);
     this.#set(BAR0.RESET_COUNT, resets);
     this.#set(BAR0.STREAM_LENGTH, 10_000);
-    this.#set(BAR0.MAP_COUNT, this.#mapCount);
-    this.#set(BAR0.WINDOW_COUNT, this.#windowCount);
+    this.#showMaps();
     this.#config.reset();
   }
 
@@ -167,78 +160,30 @@ export class CaseDevice implements VfioDevice {
   #command(command: number): void {
     const [a, b, c] = [this.#get(BAR0.ARG0), this.#get(BAR0.ARG1), this.#get(BAR0.ARG2)];
     if (command === COMMAND.RAISE_IRQ) this.#irqs.raise(a, b);
-    else if (command === COMMAND.DMA_READ) this.#dma(b * 2 ** 32 + a, c, false);
-    else if (command === COMMAND.DMA_WRITE) this.#dma(b * 2 ** 32 + a, c, true);
-    else throw new Fault('EINVAL', `no command ${command}`);
-  }
-
-  #dma(iova: number, length: number, write: boolean): void {
-    const buffer = this.#memory.subarray(BUFFER, BUFFER + length);
-    for (let done = 0; done < length; ) {
-      const at = iova + done;
-      const map = this.#maps[this.#place(at + 1) - 1];
-      if (map === undefined || at >= map.iova + map.size) throw new Fault('EFAULT', 'not mapped');
-      const part = buffer.subarray(done, done + Math.min(length - done, map.iova + map.size - at));
-      if (!write) map.memory.read(at - map.iova, part);
-      else if ((map.flags & VFIO_DMA_MAP_FLAG.WRITE) === 0) throw new Fault('EACCES', 'read-only');
-      else map.memory.write(at - map.iova, part);
-      if (write) this.#log(at, part.length);
-      done += part.length;
-    }
-  }
-
-  #log(iova: number, length: number): void {
-    const end = iova + length;
-    if (this.#dirty === undefined) return;
-    for (let page = Math.floor(iova / PAGE); page * PAGE < end; page++) {
-      const at = page * PAGE;
-      const covers = (r: DmaLogRange) => at < r.iova + r.length && at + PAGE > r.iova;
-      if (this.#logRanges.length === 0 || this.#logRanges.some(covers)) this.#dirty.add(page);
-    }
-  }
-
-  /** Where a mapping that begins at `iova` is, or would be. */
-  #place(iova: number): number {
-    let low = 0;
-    for (let high = this.#maps.length; low < high; ) {
-      const middle = (low + high) >> 1;
-      if ((this.#maps[middle]?.iova ?? 0) < iova) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    else if (command === COMMAND.DMA_READ || command === COMMAND.DMA_WRITE) {
+      const buffer = this.#memory.subarray(BUFFER, BUFFER + c);
+      this.#dma.transfer(b * 2 ** 32 + a, buffer, command === COMMAND.DMA_WRITE);
+    } else throw new Fault('EINVAL', `no command ${command}`);
   }
 
   dmaMap(mapping: DmaMapping): void {
-    const at = this.#place(mapping.iova);
-    const below = this.#maps[at - 1];
-    const above = this.#maps[at];
-    if (
-      (below && below.iova + below.size > mapping.iova) ||
-      (above && mapping.iova + mapping.size > above.iova)
-    )
-      throw new Fault('EEXIST', 'overlaps a mapping');
-    this.#maps.splice(at, 0, mapping);
-    this.#count(mapping, 1);
+    this.#dma.map(mapping);
+    this.#showMaps();
   }
 
   dmaUnmap(iova: number, size: number): void {
-    const at = this.#place(iova);
-    const mapping = this.#maps[at];
-    if (mapping?.iova !== iova || mapping.size !== size)
-      throw new Fault('ENOENT', 'no such mapping');
-    this.#maps.splice(at, 1);
-    this.#count(mapping, -1);
+    this.#dma.unmap(iova, size);
+    this.#showMaps();
   }
 
   dmaUnmapAll(): void {
-    for (const mapping of this.#maps.splice(0)) this.#count(mapping, -1);
+    this.#dma.unmapAll();
+    this.#showMaps();
   }
 
-  #count(mapping: DmaMapping, change: number): void {
-    this.#mapCount += change;
-    if (mapping.memory.windows !== undefined) this.#windowCount += change;
-    this.#set(BAR0.MAP_COUNT, this.#mapCount);
-    this.#set(BAR0.WINDOW_COUNT, this.#windowCount);
+  #showMaps(): void {
+    this.#set(BAR0.MAP_COUNT, this.#dma.mapCount);
+    this.#set(BAR0.WINDOW_COUNT, this.#dma.windowCount);
   }
 
   /** Takes its time: as a promise, or on the spot when SLOW_BLOCKS is set. */
@@ -362,40 +307,23 @@ export class CaseDevice implements VfioDevice {
 
   dmaLoggingStart(_pageSize: number, ranges: readonly DmaLogRange[]): void {
     this.#needLogging();
-    if (this.#dirty !== undefined) throw new Fault('EBUSY', 'already logging');
-    this.#dirty = new Set();
-    this.#logRanges = ranges;
+    this.#dma.startLogging(ranges);
   }
 
   dmaLoggingStop(): void {
     this.#needLogging();
-    this.#dirty = undefined;
+    this.#dma.stopLogging();
   }
 
   dmaLoggingReport(iova: number, length: number, pageSize: number, bitmap: Uint8Array): void {
     this.#needLogging();
-    const dirty = this.#dirty;
-    if (dirty === undefined) throw new Fault('EINVAL', 'not logging');
-    for (const page of [...dirty]) {
-      const from = Math.max(page * PAGE, iova);
-      const to = Math.min((page + 1) * PAGE, iova + length);
-      if (from >= to) continue;
-      const last = Math.ceil((to - iova) / pageSize);
-      for (let bit = Math.floor((from - iova) / pageSize); bit < last; bit++)
-        bitmap[bit >> 3] = (bitmap[bit >> 3] ?? 0) | (1 << (bit & 7));
-      dirty.delete(page);
-    }
+    this.#dma.report(iova, length, pageSize, bitmap);
   }
 
   async close(): Promise<void> {
     this.#endFiles();
     this.#irqs.releaseAll();
     this.dmaUnmapAll();
-    this.#dirty = undefined;
-  }
-
-  /** Lets go of the memory behind the mappable regions; the device is then of no use. */
-  destroy(): void {
-    closeSync(this.#fd);
+    this.#dma.stopLogging();
   }
 }

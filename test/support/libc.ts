@@ -13,7 +13,6 @@ const call = {
   connect: c.func('connect', 'int', ['int', 'uintptr_t', 'uint32_t']),
   sendmsg: c.func('sendmsg', 'int64_t', ['int', 'uintptr_t', 'int']),
   recvmsg: c.func('recvmsg', 'int64_t', ['int', 'uintptr_t', 'int']),
-  setsockopt: c.func('setsockopt', 'int', ['int', 'int', 'int', 'uintptr_t', 'uint32_t']),
   shutdown: c.func('shutdown', 'int', ['int', 'int']),
   close: c.func('close', 'int', ['int']),
   poll: c.func('poll', 'int', ['uintptr_t', 'uint64_t', 'int']),
@@ -35,7 +34,6 @@ const AF_UNIX = 1;
 const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
-const SO_SNDBUF = 7;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_DONTWAIT = 0x40;
 const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -51,9 +49,7 @@ const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
 
 /** Bytes that one send or receive moves at most. */
-export const TRANSFER_MAX = 4 * 2 ** 20;
-/** Descriptors that one message can carry (SCM_MAX_FD of Linux). */
-export const SCM_MAX_FD = 253;
+const TRANSFER_MAX = 4 * 2 ** 20;
 
 const DATA_AT = 8192;
 const MSGHDR_AT = 0;
@@ -118,12 +114,6 @@ export function connectUnix(path: string): number {
     throw error;
   }
   return fd;
-}
-
-/** Sets the send buffer of a socket, in bytes. */
-export function setSendBuffer(fd: number, bytes: number): void {
-  view.setUint32(SCRATCH_AT, bytes, true);
-  check('setsockopt', call.setsockopt(fd, SOL_SOCKET, SO_SNDBUF, base + SCRATCH_AT, 4));
 }
 
 /**

@@ -3,6 +3,7 @@
  * until SIGTERM. It says "ready" when it listens and writes errors that are not a client's fault.
  */
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { EmulatedHost } from '../../src/app/emulated-host.ts';
 import type { VfioDevice } from '../../src/vfio/vfio-device.ts';
 import { VfioUserServer } from '../../src/vfio-user/server.ts';
@@ -36,7 +37,7 @@ for (const [index, device] of devices.entries()) {
   const socketPath = join(options.directory, `${index}.sock`);
   const server = new VfioUserServer({ device, loop, socketPath });
   server.events.on((event) => {
-    if (event.type === 'error') console.error(event.what, event.error);
+    if (event.type === 'error') process.stderr.write(`${event.what}: ${inspect(event.error)}\n`);
   });
 }
 process.once('SIGTERM', () => void loop.stop());

@@ -22,6 +22,7 @@ import {
   migWrite,
   regionRead,
   regionWrite,
+  STATE,
   setIrqs,
   setState,
   singleWrite,
@@ -107,7 +108,7 @@ function good(chance: Chance): Payload {
     () => [CMD.DEVICE_GET_REGION_INFO, getRegionInfo(chance.below(REGIONS)), 'served'],
     () => [CMD.DEVICE_GET_IRQ_INFO, getIrqInfo(chance.below(IRQS)), 'served'],
     () => [CMD.REGION_READ, regionRead(CONFIG, offset, chance.below(64)), 'served'],
-    () => [CMD.REGION_READ, regionRead(0, offset * 4, 4), 'served'],
+    () => [CMD.REGION_READ, regionRead(0, offset * 4, 4), 'either'],
     () => [CMD.DEVICE_FEATURE, getState(), 'served'],
     () => [
       CMD.DEVICE_FEATURE,
@@ -118,43 +119,40 @@ function good(chance: Chance): Payload {
   ])();
 }
 
+/** A SET_IRQS that a device with a few vectors may well take. */
+function someIrqs(chance: Chance): Uint8Array {
+  const type = chance.pick([IRQ.NONE, IRQ.BOOL, IRQ.EVENTFD]);
+  const action = chance.pick([IRQ.TRIGGER, IRQ.TRIGGER, IRQ.TRIGGER, IRQ.MASK, IRQ.UNMASK]);
+  const count = chance.below(3);
+  const data = type === IRQ.BOOL ? chance.bytes(count) : [];
+  return setIrqs(type | action, chance.below(IRQS), chance.below(2), count, data);
+}
+
 /** Well formed, but what comes of it depends on what came before. */
 function eventful(chance: Chance): Payload {
   const iova = chance.below(256) * PAGE;
   const size = (1 + chance.below(16)) * PAGE;
   const state = chance.below(9);
+  const logging = FEATURE_OP.SET | FEATURE.DMA_LOGGING_START;
+  const report = FEATURE_OP.GET | FEATURE.DMA_LOGGING_REPORT;
   return chance.pick<() => Payload>([
     () => [CMD.DMA_MAP, dmaMap(iova, size, { flags: 1 + chance.below(3) }), 'either'],
     () => [CMD.DMA_UNMAP, dmaUnmap(iova, size), 'either'],
     () => [CMD.DEVICE_FEATURE, setState(state), state === 0 || state > 7 ? 'refused' : 'either'],
+    () => [CMD.DEVICE_FEATURE, setState(chance.pick([STATE.STOP_COPY, STATE.RESUMING])), 'either'],
     () => [CMD.MIG_DATA_READ, migRead(chance.below(3000)), 'either'],
     () => [CMD.MIG_DATA_WRITE, migWrite(chance.bytes(chance.below(200))), 'either'],
-    () => [CMD.DEVICE_RESET, new Uint8Array(0), 'served'],
-    () => [
-      CMD.DEVICE_SET_IRQS,
-      setIrqs(
-        (1 << (chance.below(3) + 3)) | (1 << chance.below(3)),
-        chance.below(6),
-        chance.below(4),
-        chance.below(5),
-        chance.bytes(chance.below(5)),
-      ),
-      'either',
-    ],
+    () => [CMD.DEVICE_SET_IRQS, someIrqs(chance), 'either'],
     () => [
       CMD.DEVICE_FEATURE,
-      feature(
-        FEATURE_OP.SET | FEATURE.DMA_LOGGING_START,
-        join(u64(PAGE), u32(1, 0), u64(iova, size)),
-      ),
+      feature(logging, join(u64(PAGE), u32(1, 0), u64(iova, size))),
       'either',
     ],
-    () => [CMD.DEVICE_FEATURE, feature(FEATURE_OP.SET | FEATURE.DMA_LOGGING_STOP), 'either'],
-    () => [
-      CMD.DEVICE_FEATURE,
-      feature(FEATURE_OP.GET | FEATURE.DMA_LOGGING_REPORT, u64(iova, size, PAGE), 4096),
-      'either',
-    ],
+    () => [CMD.DEVICE_FEATURE, feature(report, u64(iova, size, PAGE), 4096), 'either'],
+    () =>
+      chance.oneIn(3)
+        ? [CMD.DEVICE_RESET, new Uint8Array(0), 'served']
+        : [CMD.DEVICE_FEATURE, feature(FEATURE_OP.SET | FEATURE.DMA_LOGGING_STOP), 'either'],
   ])();
 }
 

@@ -64,7 +64,7 @@ async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
   logServer(host.events);
   signal.addEventListener('abort', stop, { once: true });
   if (signal.aborted) stop();
-  answerParent(host, stop);
+  answerParent(host);
   announce(host, context);
   const failure = await host.ended;
   if (failure !== undefined) throw failure;

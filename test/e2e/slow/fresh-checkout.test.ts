@@ -51,8 +51,11 @@ async function npmStart(context: TestContext): Promise<Ended> {
     cwd: checkout,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, HOME: '/nonexistent' },
+    detached: true,
     ...NOBODY,
   });
+  // Its whole process group: a demo that hangs must not outlive the test.
+  context.onTestFinished(() => killGroup(child.pid));
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -66,6 +69,15 @@ async function npmStart(context: TestContext): Promise<Ended> {
     child.on('close', resolve);
   });
   return { code, stdout, stderr };
+}
+
+function killGroup(leader: number | undefined): void {
+  if (leader === undefined) return;
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 function expectDemo({ code, stdout, stderr }: Ended): void {

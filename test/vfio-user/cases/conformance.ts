@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
 import { BAR0, type CaseDeviceOptions } from '../../support/case-registers.ts';
-import { ConnectionClosed, RawClient } from '../../support/raw-client.ts';
+import { ConnectionClosed, type Message, RawClient } from '../../support/raw-client.ts';
 import { eventually, Footprint, Serving, type ServingOptions } from '../../support/serving.ts';
 import {
   CMD,
@@ -226,6 +226,21 @@ export function seeIrq(client: RawClient, index: number): { flags: number; count
   const command = CMD.DEVICE_GET_IRQ_INFO;
   const reply = expectSuccess(client.call(command, getIrqInfo(index)), command, 16);
   return { flags: reply.view.getUint32(4, true), count: reply.view.getUint32(12, true) };
+}
+
+/**
+ * Sends the whole message, which is good, and then only the beginning of its payload: a server that
+ * reads beyond a message finds there what came before, and all of it looks right.
+ * @returns the answer to the short one
+ */
+export function callCutShort(
+  client: RawClient,
+  command: number,
+  payload: Uint8Array,
+  length: number,
+): Message {
+  closeAll(client.call(command, payload).fds);
+  return client.call(command, payload.subarray(0, length));
 }
 
 /** Reads `count` bytes of a region. */

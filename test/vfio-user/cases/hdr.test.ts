@@ -23,6 +23,7 @@ import {
 } from '../../support/wire.ts';
 import {
   CONFIG,
+  callCutShort,
   conformance,
   expectNextClientServed,
   INTERRUPT_LINE,
@@ -69,7 +70,7 @@ conformance('HDR', (subject) => {
 
   test('HDR-04 a short GET_INFO is answered by a bare error header', () => {
     const client = subject.client();
-    expectInvalid(client.call(INFO, getInfo().subarray(0, 8)), INFO);
+    expectInvalid(callCutShort(client, INFO, getInfo(), 8), INFO);
     expectUsable(client);
   });
 

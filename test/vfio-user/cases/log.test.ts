@@ -15,7 +15,14 @@ import {
   u32,
   u64,
 } from '../../support/wire.ts';
-import { CASE_DEVICE, conformance, SERVER_KINDS, steer, write } from './conformance.ts';
+import {
+  CASE_DEVICE,
+  callCutShort,
+  conformance,
+  SERVER_KINDS,
+  steer,
+  write,
+} from './conformance.ts';
 import { expectRefusal, expectSuccess, expectUsable } from './expectations.ts';
 
 const FEA = CMD.DEVICE_FEATURE;
@@ -139,8 +146,8 @@ conformance(
       expectSuccess(start(client), FEA);
       for (const length of [0, 23])
         for (const argsz of [8 + length, 48]) {
-          const request = feature(GET | REPORT, new Uint8Array(length), argsz);
-          expectRefusal(client.call(FEA, request), FEA);
+          const request = feature(GET | REPORT, u64(BASE, PAGE, PAGE), argsz);
+          expectRefusal(callCutShort(client, FEA, request, 8 + length), FEA);
         }
       expectUsable(client);
     });
@@ -215,6 +222,7 @@ conformance(
 
     test('LOG-16 fewer ranges than announced; START without its structure', () => {
       const client = subject.client();
+      const four = Array.from({ length: 4 }, (_, i) => ({ iova: BASE + i * PAGE, length: PAGE }));
       const range = u64(BASE, 4 * PAGE);
       for (const data of [
         join(u64(PAGE), u32(4, 0), range),
@@ -222,6 +230,8 @@ conformance(
         new Uint8Array(0),
         new Uint8Array(15),
       ]) {
+        expectSuccess(start(client, PAGE, four), FEA);
+        expectSuccess(stop(client), FEA);
         expectRefusal(client.call(FEA, feature(SET | START, data)), FEA);
         expectRefusal(client.call(FEA, feature(SET | START, data, 24 + 16 * 4)), FEA);
       }

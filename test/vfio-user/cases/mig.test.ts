@@ -1,6 +1,7 @@
 /** Migration states, MIG_DATA_READ and MIG_DATA_WRITE. */
-import { describe, expect, type TestContext, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { BAR0 } from '../../support/case-registers.ts';
+import type { RawClient } from '../../support/raw-client.ts';
 import {
   CMD,
   getInfo,
@@ -15,6 +16,7 @@ import {
 } from '../../support/wire.ts';
 import {
   CONFIG,
+  callCutShort,
   conformance,
   enterState,
   expectNextClientServed,
@@ -51,6 +53,14 @@ const READ = CMD.MIG_DATA_READ;
 const WRITE = CMD.MIG_DATA_WRITE;
 const GIB = 2 ** 30;
 const { STOP, RUNNING, STOP_COPY, RESUMING, PRE_COPY, PRE_COPY_P2P } = STATE;
+
+/** True for a state that the device does not have, and refuses as it must. */
+function refusesUnknown(client: RawClient, state: number): boolean {
+  if (exists(state, seeMigrationFlags(client))) return false;
+  expectInvalid(set(client, state), FEA);
+  expect(seeState(client)).toBe(RUNNING);
+  return true;
+}
 
 conformance('MIG', (subject: Subject) => {
   test('MIG-00 a stream ends with a short read; later reads give nothing', () => {
@@ -89,10 +99,7 @@ conformance('MIG', (subject: Subject) => {
     'MIG-04 ERROR cannot be asked for in %s',
     (_name, state) => {
       const client = subject.client();
-      if (!exists(state, seeMigrationFlags(client))) {
-        expectInvalid(set(client, state), FEA);
-        return;
-      }
+      if (refusesUnknown(client, state)) return;
       prepare(client, state);
       expectInvalid(set(client, STATE.ERROR), FEA);
       expect(seeState(client)).toBe(state);
@@ -148,7 +155,7 @@ conformance('MIG', (subject: Subject) => {
   test('MIG-12 MIG_DATA_READ: 7 bytes; argsz without room for the data', () => {
     const client = subject.client();
     enterState(client, STOP_COPY);
-    expectInvalid(client.call(READ, migRead(16).subarray(0, 7)), READ);
+    expectInvalid(callCutShort(client, READ, migRead(16), 7), READ);
     for (const argsz of [8, 23]) expectInvalid(client.call(READ, migRead(16, argsz)), READ);
     expect(readData(client, 16).length).toBe(16);
   });
@@ -221,11 +228,11 @@ conformance('MIG', (subject: Subject) => {
     expectNextClientServed(subject);
   });
 
-  test('MIG-24 MIG_DATA_WRITE of exactly max_data_xfer_size', (context: TestContext) => {
+  test('MIG-24 MIG_DATA_WRITE of exactly max_data_xfer_size', () => {
     const client = subject.client();
     if (subject.kind.steerable) write32(client, 0, BAR0.STREAM_LENGTH, 2 * MAX + 5);
     const stream = saveStream(client);
-    if (stream.length < MAX) context.skip('the whole stream is shorter than one message');
+    expect(stream.length, 'enough for a message of the greatest size').toBeGreaterThan(MAX);
     enterState(client, RESUMING);
     writeStream(client, stream);
     enterState(client, RUNNING);
@@ -256,9 +263,9 @@ conformance('MIG', (subject: Subject) => {
   });
 
   describe.each(STATES.map((state) => [nameOf(state), state] as const))('in %s', (name, state) => {
-    test('MIG-30 RESET leads to RUNNING', (context) => {
+    test('MIG-30 RESET leads to RUNNING', () => {
       const client = subject.client();
-      if (!exists(state, seeMigrationFlags(client))) context.skip(`the device has no ${name}`);
+      if (refusesUnknown(client, state)) return;
       prepare(client, state);
       expectSuccess(client.call(CMD.DEVICE_RESET), CMD.DEVICE_RESET, 0);
       expect(seeState(client)).toBe(RUNNING);
@@ -266,9 +273,9 @@ conformance('MIG', (subject: Subject) => {
       expectRefusal(writeData(client, new Uint8Array(16)), WRITE);
     });
 
-    test('MIG-31 device, region and interrupt info', (context) => {
+    test('MIG-31 device, region and interrupt info', () => {
       const client = subject.client();
-      if (!exists(state, seeMigrationFlags(client))) context.skip(`the device has no ${name}`);
+      if (refusesUnknown(client, state)) return;
       prepare(client, state);
       expectSuccess(client.call(CMD.DEVICE_GET_INFO, getInfo()), CMD.DEVICE_GET_INFO, 16);
       const region = client.call(CMD.DEVICE_GET_REGION_INFO, getRegionInfo(CONFIG));
@@ -277,17 +284,17 @@ conformance('MIG', (subject: Subject) => {
       expectSuccess(irq, CMD.DEVICE_GET_IRQ_INFO, 16);
     });
 
-    test('MIG-33 a read of configuration space', (context) => {
+    test('MIG-33 a read of configuration space', () => {
       const client = subject.client();
       const ids = read(client, CONFIG, 0, 4);
-      if (!exists(state, seeMigrationFlags(client))) context.skip(`the device has no ${name}`);
+      if (refusesUnknown(client, state)) return;
       prepare(client, state);
       expect(read(client, CONFIG, 0, 4)).toEqual(ids);
     });
 
-    test(`MIG-40-${name} the client leaves; the next one reaches RUNNING`, (context) => {
+    test(`MIG-40-${name} the client leaves; the next one reaches RUNNING`, () => {
       const client = subject.client();
-      if (!exists(state, seeMigrationFlags(client))) context.skip(`the device has no ${name}`);
+      if (refusesUnknown(client, state)) return;
       prepare(client, state);
       if (state === STOP_COPY || state === PRE_COPY || state === PRE_COPY_P2P)
         client.send(message(READ, migRead(MAX)));

@@ -104,6 +104,7 @@ conformance('NEG', (subject) => {
     ['NEG-12 VERSION with 2 bytes', message(CMD.VERSION, u16(0))],
     ['NEG-15 VERSION as a reply', message(CMD.VERSION, version(0, 1), { flags: FLAG.REPLY })],
     ['NEG-16 text without NUL', message(CMD.VERSION, join(u16(0, 1), text('{}', false)))],
+    ['NEG-16 a space for the NUL', message(CMD.VERSION, join(u16(0, 1), text('{} ', false)))],
     ['NEG-17 text that is no JSON: {', message(CMD.VERSION, version(0, 1, '{'))],
     ['NEG-18 text that is no JSON: "', message(CMD.VERSION, version(0, 1, '"'))],
   ];

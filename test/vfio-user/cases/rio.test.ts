@@ -131,6 +131,8 @@ conformance('RIO', (subject) => {
       [1, 4],
       [1, 0],
     ] as const) {
+      // What a server that reads on behind the message would find there.
+      write(client, CONFIG, INTERRUPT_LINE, before);
       const request = regionWrite(CONFIG, INTERRUPT_LINE, new Uint8Array(length).fill(0x77), count);
       expectInvalid(client.call(WRITE, request), WRITE);
     }

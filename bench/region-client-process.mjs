@@ -2,7 +2,7 @@
  * The client half of the region-access benchmark, a process of its own so that it can be held on a
  * core: prints nanoseconds per round trip of 4-byte reads and writes.
  *
- * usage: region-client.mjs SOCKET ROUNDS POLL_US
+ * usage: region-client-process.mjs SOCKET ROUNDS POLL_US
  */
 import { VfioUserClient } from '../dist/vfio-user/client.js';
 import { REGISTERS } from './registers.mjs';
