@@ -104,7 +104,6 @@ function eventDocument(event: MigrationEvent): object {
 
 /** Waits for SIGUSR2, or for the session to be called off. */
 async function pause(phase: MigrationPhase, output: Output, signal: AbortSignal): Promise<void> {
-  output.note(`paused before ${phase}`);
   const idle = setInterval(() => {}, 60_000);
   try {
     await new Promise<void>((resolve, reject) => {
@@ -112,6 +111,8 @@ async function pause(phase: MigrationPhase, output: Output, signal: AbortSignal)
       const abort = () => reject(new Fault('ECANCELED', 'called off while paused'));
       if (signal.aborted) abort();
       signal.addEventListener('abort', abort, { once: true });
+      // Said last: whoever reads it may send the signal at once.
+      output.note(`paused before ${phase}`);
     });
   } finally {
     clearInterval(idle);

@@ -151,7 +151,7 @@ describe('migrate whose target is killed', () => {
     tool.signal('SIGUSR2');
     const ended = await tool.ended;
     expect(ended.code).not.toBe(0);
-    expect(lastDocument(ended)).toMatchObject({ ok: false, role: 'target' });
+    expect(lastDocument(ended), JSON.stringify(ended)).toMatchObject({ ok: false, role: 'target' });
     expect(await a.state()).toBe('RUNNING');
     expect(await a.digests()).toEqual(before);
     await b.killAndRestart();

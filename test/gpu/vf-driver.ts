@@ -151,7 +151,7 @@ export function guestMemory(iova: number, size: number) {
 /** Bytes from the start of a GuC's memory; its memory is 12 pages. */
 export const LAYOUT = { h2gDesc: 0, g2hDesc: 0x800, h2g: 0x1000, g2h: 0x2000, memirq: 0xa000 };
 export const H2G_SIZE = 0x1000;
-export const G2H_SIZE = 0x8000;
+const G2H_SIZE = 0x8000;
 export const GUC_MEMORY_SIZE = 0xb000;
 
 /** A VF's driver talking to one GuC, whose memory is `memory` at GGTT address `ggtt`. */
