@@ -2,7 +2,7 @@
 import type { SessionRun } from './session-run.ts';
 
 /** Bytes asked for at once; a device gives what it can give in one piece. */
-const PIECE = 8 * 2 ** 20;
+const PIECE = 4 * 2 ** 20;
 
 /** What a stream is read from: a migration data file, or a state that was kept. */
 export interface StreamReader {
