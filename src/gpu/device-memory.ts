@@ -10,15 +10,21 @@ import { Memfd } from '../sys/memfd.ts';
 export class DeviceMemory {
   /** Bytes. */
   readonly size: number;
+  /**
+   * Where the memory begins in its descriptor, page aligned; a hole lies before it. A VMM is told one
+   * offset for a whole region, so this has to be where the memory lies in its BAR.
+   */
+  readonly fdOffset: number;
   readonly #name: string;
   #memfd: Memfd | undefined;
   #mapping: Mapping | undefined;
   #closed = false;
 
   /** @param name shown in /proc/PID/maps; @param size bytes, page aligned */
-  constructor(name: string, size: number) {
+  constructor(name: string, size: number, fdOffset = 0) {
     this.#name = name;
     this.size = size;
+    this.fdOffset = fdOffset;
   }
 
   /** True once the memory exists; until then all of it reads as zero. */
@@ -38,13 +44,13 @@ export class DeviceMemory {
    * @throws {Fault} EMFILE, ENOMEM
    */
   view(offset: number, length: number): Uint8Array {
-    this.#mapping ??= this.#open().map(0, this.size);
+    this.#mapping ??= this.#open().map(this.fdOffset, this.size);
     return this.#mapping.view(offset, length);
   }
 
   /** Makes all of it zero and gives the pages back. */
   clear(): void {
-    this.#memfd?.punchHole(0, this.size);
+    this.#memfd?.punchHole(this.fdOffset, this.size);
   }
 
   /** Lets go of it. Idempotent. */
@@ -59,7 +65,7 @@ export class DeviceMemory {
   #open(): Memfd {
     if (this.#closed) throw new TypeError(`${this.#name} is closed`);
     if (this.#memfd === undefined) {
-      this.#memfd = Memfd.create(this.#name, this.size);
+      this.#memfd = Memfd.create(this.#name, this.fdOffset + this.size);
       // Whoever maps it may not pull it from under the others.
       this.#memfd.seal(SEAL.SHRINK | SEAL.GROW);
     }

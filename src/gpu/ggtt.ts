@@ -10,6 +10,7 @@
  */
 import { Fault } from '../base/fault.ts';
 import type { GgttPort } from '../pf/ports.ts';
+import { GTTMMADR } from '../xe/platforms.ts';
 import { GGTT_PAGE_SIZE, GGTT_PTE_LO, GGTT_PTE_SIZE, GUC_GGTT_TOP, withVfid } from '../xe/pte.ts';
 import { DeviceMemory } from './device-memory.ts';
 
@@ -35,6 +36,7 @@ export class GgttWindow {
     this.memory = new DeviceMemory(
       `xe-ggtt-vf${vfid}`,
       Math.ceil(bytes / GGTT_PAGE_SIZE) * GGTT_PAGE_SIZE,
+      GTTMMADR.ggttStart + pteOffset(start) - this.memoryOffset,
     );
   }
 

@@ -257,7 +257,7 @@ function ggttAreas(window: GgttWindow): readonly Area[] {
   const first = alignUp(start, GGTT_PAGE_SIZE);
   const size = alignDown(start + pteOffset(window.size), GGTT_PAGE_SIZE) - first;
   if (size <= 0) return [];
-  const fdOffset = first - start + window.memoryOffset;
+  const fdOffset = window.memory.fdOffset + first - start + window.memoryOffset;
   return [memoryArea(window.memory, GTTMMADR.ggttStart + first, size, fdOffset)];
 }
 
