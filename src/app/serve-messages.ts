@@ -1,9 +1,12 @@
 /** What the thread that serves VFs and the thread that started it say to each other. */
 
 import type { ErrnoName } from '../base/errno.ts';
+import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
 import type { EmulatedHostOptions } from './emulated-host.ts';
+
+export type { CounterSnapshot, NamedCounts } from '../gpu/counters.ts';
 
 /** A VF and where it is served. */
 export interface ServedSocket {
@@ -25,6 +28,7 @@ export interface ServeOptions extends EmulatedHostOptions {
 export type ServeRequest =
   | { readonly op: 'status' }
   | { readonly op: 'digests'; readonly vfid: number }
+  | { readonly op: 'counters'; readonly vfid: number }
   | { readonly op: 'stop' };
 
 /** A served VF as its server knows it. */
@@ -40,6 +44,7 @@ export interface VfStatus {
 export interface ServeAnswers {
   readonly status: readonly VfStatus[];
   readonly digests: VfDigests;
+  readonly counters: CounterSnapshot;
   readonly stop: undefined;
 }
 

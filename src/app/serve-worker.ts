@@ -37,9 +37,13 @@ class ServingThread {
 
   /** @throws {Fault} what making the host or listening says; nothing is left behind then */
   static async start(options: ServeOptions): Promise<ServingThread> {
-    const host = await EmulatedHost.create(options);
     const { pollUs } = options;
-    const thread = new ServingThread(host, new ServerLoop(pollUs === undefined ? {} : { pollUs }));
+    const loop = new ServerLoop(pollUs === undefined ? {} : { pollUs });
+    const host = await EmulatedHost.create(options, loop).catch(async (error: unknown) => {
+      await loop.stop();
+      throw error;
+    });
+    const thread = new ServingThread(host, loop);
     try {
       logPf(host.pf.events, say);
       for (const socket of options.sockets) await thread.#serve(socket);
@@ -62,6 +66,8 @@ class ServingThread {
         return await this.status();
       case 'digests':
         return this.#host.digests(request.vfid);
+      case 'counters':
+        return this.#host.counters(request.vfid);
       case 'stop':
         void this.#loop.stop();
         return undefined;

@@ -49,6 +49,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/diff.ts'),
   },
   {
+    name: 'guest',
+    summary: 'boot a stock Linux guest with VFs and exercise them',
+    load: () => import('./commands/guest.ts'),
+  },
+  {
     name: 'bench',
     summary: 'measure beside yardsticks, as ratios',
     load: () => import('./commands/bench.ts'),

@@ -3,6 +3,7 @@ import type { ServedHost, VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
 import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
+import { counterLines } from '../counter-output.ts';
 import { UsageFault } from '../exit-codes.ts';
 import { integerOption, sizeOption } from '../options.ts';
 import { logServer } from '../server-log.ts';
@@ -14,6 +15,7 @@ interface ServeFlags extends Omit<ServeSettings, 'served'> {
   readonly vf?: readonly (number | 'all')[];
   readonly socketPath?: string;
   readonly pf?: string;
+  readonly stats?: true;
 }
 
 /** `serve`. */
@@ -42,6 +44,7 @@ export function define(command: Command, context: CommandContext): void {
       'look so long for the next message before sleeping',
       integerOption(0, 1_000_000),
     )
+    .option('--stats', 'show what each VF was made to do, at the end and on SIGUSR1')
     .action(async (flags: ServeFlags) => await run(flags, context));
   examples(command, [
     'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
@@ -60,15 +63,32 @@ async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
     throw new UsageFault('neither --socket nor --fd was given');
   context.doing = `serve on ${socket ?? `descriptor ${flags.fd}`}`;
   const host = await serveVfs({ ...flags, socket, served: servedVfs(flags) });
-  const stop = () => void host.stop();
+  const show = async () => {
+    if (flags.stats === true) await showStats(host, context);
+  };
+  const stop = () => void show().then(() => host.stop());
   logServer(host.events);
   signal.addEventListener('abort', stop, { once: true });
   if (signal.aborted) stop();
   answerParent(host);
   announce(host, context);
+  if (flags.stats === true) process.on('SIGUSR1', show);
   const failure = await host.ended;
+  process.off('SIGUSR1', show);
   if (failure !== undefined) throw failure;
   output.note('stopped');
+}
+
+/** What each served VF was made to do so far; nothing when the server has ended meanwhile. */
+async function showStats(host: ServedHost, { output }: CommandContext): Promise<void> {
+  for (const { vfid } of host.vfs) {
+    const snapshot = await host.ask({ op: 'counters', vfid }).catch(() => undefined);
+    if (snapshot === undefined) return;
+    output.result({ event: 'stats', vfid, ...snapshot }, () => [
+      `VF ${vfid}`,
+      ...counterLines(snapshot),
+    ]);
+  }
 }
 
 /** One line a VF: it is ready. */
