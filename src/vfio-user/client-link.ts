@@ -7,6 +7,7 @@
  */
 import { ERRNO, errnoName } from '../base/errno.ts';
 import { Fault, toFault } from '../base/fault.ts';
+import { closeFd } from '../sys/descriptor.ts';
 import { POLL, pollOne, pollReadable } from '../sys/poll.ts';
 import { Readiness } from '../sys/readiness.ts';
 import { MSG } from '../sys/socket-io.ts';
@@ -46,12 +47,17 @@ export class ClientLink {
   readonly #readiness = new Readiness();
   readonly #spinner = new Spinner();
   readonly #tryFill = () => this.channel.fill(MSG.DONTWAIT, this.#fillLimit);
+  readonly #tryFillBytes = () => this.channel.fillBytes(MSG.DONTWAIT);
+  /** Whether the event loop is told of what the server sends. */
+  #watched = true;
   #twin: { readonly socket: UnixSocket; readonly channel: Channel } | undefined;
   #nextId = 0;
   #lost: Fault | undefined;
   /** Id of the synchronous request under way, -1 for none. */
   #syncId = -1;
   #syncFault: Fault | undefined;
+  /** Whether the reply of the synchronous request under way may bring descriptors. */
+  #wantsFds = false;
   /** End of the last synchronous call's reply, which still lies in the buffer; -1 for none. */
   #replyEnd = -1;
   /** Where the payload of that reply begins in the channel's buffer. */
@@ -102,6 +108,22 @@ export class ClientLink {
     this.#dropReply();
   }
 
+  /**
+   * The event loop need not know of the replies to synchronous calls, and what it is told of takes
+   * the server's send longer: it looks again when it has its turn.
+   */
+  #unwatch(): void {
+    this.#watched = false;
+    this.#readiness.remove(this.socket.fd);
+    setImmediate(this.#rewatch);
+  }
+
+  readonly #rewatch = () => {
+    if (this.#watched || this.#lost !== undefined) return;
+    this.#watched = true;
+    this.#readiness.add(this.socket.fd, POLL.IN, 0);
+  };
+
   #dropReply(): void {
     if (this.#replyEnd < 0) return;
     this.channel.head = this.#replyEnd;
@@ -116,7 +138,7 @@ export class ClientLink {
 
   /**
    * Sends the request whose payload has `length` bytes and receives its reply: see
-   * {@link replyAt}.
+   * {@link replyAt}. Descriptors that come with the reply are closed.
    *
    * @throws {Fault} the errno of an error reply; ETIMEDOUT, ECONNRESET
    */
@@ -124,6 +146,7 @@ export class ClientLink {
     const id = this.#newId();
     this.#syncFault = undefined;
     this.#syncId = id;
+    if (this.#watched && !this.#pending.any) this.#unwatch();
     this.#send(id, command, length, MESSAGE.COMMAND, fds);
     let end = 0;
     for (;;) {
@@ -134,6 +157,21 @@ export class ClientLink {
       else if (performance.now() > end) this.#abandon(id, command);
     }
     if (this.#syncFault !== undefined) throw this.#syncFault;
+  }
+
+  /**
+   * As {@link call}.
+   *
+   * @returns the descriptors that came with the reply; the caller's to close
+   */
+  callForFds(command: number, length: number): number[] {
+    this.#wantsFds = true;
+    try {
+      this.call(command, length);
+      return this.channel.takeFds(this.replyLength + HEADER_SIZE);
+    } finally {
+      this.#wantsFds = false;
+    }
   }
 
   /** Sends a request that is not replied to. @throws {Fault} ECONNRESET */
@@ -166,9 +204,12 @@ export class ClientLink {
       const ready = pollReadable(this.socket.fd, this.#twin.socket.fd, SLICE_MS);
       if ((ready & 2) !== 0) this.#serveTwin();
       if ((ready & 1) !== 0) result = this.#tryFill();
-    } else {
+    } else if (this.#wantsFds || this.#pending.any) {
       if (pollUs > 0) result = this.#spinner.spin(this.#tryFill, result, pollUs);
       if (result === -ERRNO.EAGAIN) result = channel.fill(0);
+    } else {
+      if (pollUs > 0) result = this.#spinner.spin(this.#tryFillBytes, result, pollUs);
+      if (result === -ERRNO.EAGAIN) result = channel.fillBytes(0);
     }
     return this.#filled(result);
   }
@@ -200,6 +241,7 @@ export class ClientLink {
   ): Promise<{ readonly reply: Promise<Reply> }> {
     await this.#sender.turn();
     if (this.#lost !== undefined) this.begin();
+    this.#rewatch();
     const id = this.#newId();
     const reply = this.#pending.add(id, command, sink, timeoutMs);
     try {
@@ -295,14 +337,10 @@ export class ClientLink {
     this.replyAt = at + HEADER_SIZE;
     this.replyLength = size - HEADER_SIZE;
     this.#replyEnd = at + size;
-    if ((channel.rxView.getUint32(at + 8, true) & MESSAGE.ERROR) !== 0)
-      this.#syncFault = refusal(command, channel.rxView.getUint32(at + 12, true));
+    const failed = (channel.rxView.getUint32(at + 8, true) & MESSAGE.ERROR) !== 0;
+    if (failed) this.#syncFault = refusal(command, channel.rxView.getUint32(at + 12, true));
+    if (failed || !this.#wantsFds) for (const fd of channel.takeFds(size)) closeFd(fd);
     return true;
-  }
-
-  /** Descriptors that came with the reply of the last synchronous call; the caller's to close. */
-  takeReplyFds(): number[] {
-    return this.channel.takeFds(this.replyLength + HEADER_SIZE);
   }
 
   #serveCommand(): void {

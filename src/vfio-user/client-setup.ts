@@ -57,8 +57,7 @@ export class ClientSetup {
       size: 0,
       offset: 0,
     });
-    link.call(VFIO_USER.DEVICE_GET_REGION_INFO, size);
-    const [fd = -1, ...more] = link.takeReplyFds();
+    const [fd = -1, ...more] = link.callForFds(VFIO_USER.DEVICE_GET_REGION_INFO, size);
     for (const extra of more) closeFd(extra);
     if (fd >= 0) this.#regionFds.push(fd);
     const payload = link.channel.rx.slice(link.replyAt, link.replyAt + link.replyLength);

@@ -134,14 +134,21 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   }
 
   serveHot(messages: number, pollUs: number): boolean {
+    this.#watch.pause();
     for (let turn = 0; turn < messages; turn++) {
       let result: number = -ERRNO.EAGAIN;
       if (pollUs > 0) result = this.#spinner.spin(this.#tryReceive, result, pollUs);
       if (result === -ERRNO.EAGAIN) result = this.channel.fill(0, this.#nextFill);
-      if (!this.#received(result)) return false;
-      if (this.#busy || this.#closed) return !this.#closed;
+      const isServed = this.#received(result);
+      if (isServed && !this.#busy && !this.#closed) continue;
+      this.cool();
+      return isServed && !this.#closed;
     }
     return true;
+  }
+
+  cool(): void {
+    this.#watch.resume();
   }
 
   #receive(): void {

@@ -11,8 +11,8 @@ import { EventFd } from '../sys/eventfd.ts';
 import { POLL } from '../sys/poll.ts';
 import { Readiness } from '../sys/readiness.ts';
 
-/** Messages between two visits to the event loop, about a third of a millisecond of small ones. */
-const YIELD_AFTER = 32;
+/** Messages between two visits to the event loop, about a millisecond and a half of small ones. */
+const YIELD_AFTER = 128;
 /** Turns of the microtask queue that a device operation gets before the loop goes to sleep. */
 const MICROTASK_TURNS = 8;
 
@@ -38,17 +38,24 @@ export interface HotMember extends LoopMember {
   /** False while an operation is under way or nobody is connected. */
   readonly canBlock: boolean;
   /**
-   * Serves at most `messages`, waiting for each up to the quiet time.
+   * Serves at most `messages`, waiting for each up to the quiet time. The loop does not watch the
+   * descriptor from then on: that would make every message of the peer's a little slower.
    *
    * @returns true when the next call may come at once, false when it became quiet, busy or closed
    */
   serveHot(messages: number, pollUs: number): boolean;
+  /** Lets the loop watch the descriptor again. Idempotent. */
+  cool(): void;
 }
 
 /** A member's place in the loop. */
 export interface LoopWatch {
   /** Changes what the descriptor is watched for. */
   setEvents(events: number): void;
+  /** Stops watching until {@link resume}. Idempotent. */
+  pause(): void;
+  /** Idempotent. */
+  resume(): void;
   /** Stops watching; must precede the close of the descriptor. Idempotent. */
   remove(): void;
 }
@@ -65,6 +72,8 @@ export class ServerLoop {
   readonly #readiness = new Readiness();
   readonly #members = new Map<number, LoopMember>();
   readonly #hot = new Set<HotMember>();
+  /** Who was served by blocking last and may not be watched. */
+  #served: HotMember | undefined;
   readonly #servers = new Set<LoopServer>();
   readonly #wake = new EventFd();
   #nextKey = 1;
@@ -111,14 +120,28 @@ export class ServerLoop {
   /** Watches `fd` on behalf of `member`. */
   watch(fd: number, events: number, member: LoopMember): LoopWatch {
     const key = this.#nextKey++;
+    const readiness = this.#readiness;
+    let current = events;
+    let paused = false;
     this.#members.set(key, member);
-    this.#readiness.add(fd, events, key);
+    readiness.add(fd, events, key);
     return {
       setEvents: (wanted) => {
-        if (this.#members.has(key)) this.#readiness.modify(fd, wanted, key);
+        current = wanted;
+        if (!paused && this.#members.has(key)) readiness.modify(fd, wanted, key);
+      },
+      pause: () => {
+        if (paused || !this.#members.has(key)) return;
+        paused = true;
+        readiness.remove(fd);
+      },
+      resume: () => {
+        if (!paused || !this.#members.has(key)) return;
+        paused = false;
+        readiness.add(fd, current, key);
       },
       remove: () => {
-        if (this.#members.delete(key)) this.#readiness.remove(fd);
+        if (this.#members.delete(key) && !paused) readiness.remove(fd);
       },
     };
   }
@@ -130,6 +153,7 @@ export class ServerLoop {
 
   leave(member: HotMember): void {
     this.#hot.delete(member);
+    if (this.#served === member) this.#served = undefined;
   }
 
   /** Tells that a device operation has begun: the thread must not block until {@link idle}. */
@@ -181,11 +205,19 @@ export class ServerLoop {
   /** Serves what is hot; false when it became quiet. */
   #serveActive(): boolean {
     const [only] = this.#hot;
-    if (only !== undefined && this.#hot.size === 1 && only.canBlock)
+    if (only !== undefined && this.#hot.size === 1 && only.canBlock) {
+      this.#served = only;
       return only.serveHot(YIELD_AFTER, this.pollUs);
+    }
+    this.#cool();
     for (let turn = 0; turn < YIELD_AFTER && this.#busy === 0; turn++)
       if (!this.#dispatch(this.quietMs)) return false;
     return true;
+  }
+
+  #cool(): void {
+    this.#served?.cool();
+    this.#served = undefined;
   }
 
   #dispatch(timeoutMs: number): boolean {
@@ -199,6 +231,7 @@ export class ServerLoop {
   }
 
   #sleep(): Promise<void> {
+    this.#cool();
     return new Promise((resolve) => {
       this.#nudge = () => {
         this.#nudge = undefined;
