@@ -6,7 +6,7 @@
  *
  * Source: sendmsg(2), recvmsg(2), cmsg(3), unix(7).
  */
-import { alignUp } from '../base/int.ts';
+import { alignUp, writeU64 } from '../base/int.ts';
 import { closeFd } from './descriptor.ts';
 import { lastErrno, libc } from './libc.ts';
 import { addressOf, Mapping, PAGE_SIZE } from './mapping.ts';
@@ -42,7 +42,6 @@ const SIDE = {
   CONTROL: 64 + MAX_PARTS * 16,
   BUFFER: 64 + MAX_PARTS * 16 + Math.ceil(CONTROL_SIZE / 64) * 64,
 } as const;
-const TWO_32 = 2 ** 32;
 
 /** One connection's buffers and the calls on them. */
 export class SocketIo implements Disposable {
@@ -71,7 +70,7 @@ export class SocketIo implements Disposable {
   constructor(fd: number, rxSize = 65536, txSize = 65536) {
     this.#fd = fd;
     this.#txAt = alignUp(SIDE.BUFFER + rxSize, PAGE_SIZE);
-    this.#mapping = Mapping.anonymous(this.#txAt + SIDE.BUFFER + txSize);
+    this.#mapping = Mapping.low(this.#txAt + SIDE.BUFFER + txSize);
     this.#rxSide = this.#mapping.address;
     this.#rxAddress = this.#rxSide + SIDE.BUFFER;
     this.#txSide = this.#rxSide + this.#txAt;
@@ -83,21 +82,16 @@ export class SocketIo implements Disposable {
     this.txView = new DataView(buffer, byteOffset + this.#txAt + SIDE.BUFFER, txSize);
     this.tx = new Uint8Array(buffer, this.txView.byteOffset, txSize);
     for (const side of [0, this.#txAt]) {
-      this.#setU64(side + SIDE.MSGHDR + MSG_IOV, this.#rxSide + side + SIDE.IOV);
-      this.#setU64(side + SIDE.MSGHDR + MSG_IOVLEN, 1);
+      writeU64(this.#words, side + SIDE.MSGHDR + MSG_IOV, this.#rxSide + side + SIDE.IOV);
+      writeU64(this.#words, side + SIDE.MSGHDR + MSG_IOVLEN, 1);
     }
-    this.#setU64(MSG_CONTROL, this.#rxSide + SIDE.CONTROL);
-  }
-
-  #setU64(at: number, value: number): void {
-    this.#words.setUint32(at, value % TWO_32, true);
-    this.#words.setUint32(at + 4, (value / TWO_32) >>> 0, true);
+    writeU64(this.#words, MSG_CONTROL, this.#rxSide + SIDE.CONTROL);
   }
 
   #setPart(side: number, index: number, address: number, length: number): void {
     const at = side + SIDE.IOV + index * 16;
-    this.#setU64(at, address);
-    this.#setU64(at + 8, length);
+    writeU64(this.#words, at, address);
+    writeU64(this.#words, at + 8, length);
   }
 
   /**
@@ -222,14 +216,14 @@ export class SocketIo implements Disposable {
     if (fds.length > MAX_FDS) throw new RangeError(`${fds.length} descriptors in one message`);
     const at = this.#txAt + SIDE.CONTROL;
     const length = CMSG_HEADER + fds.length * 4;
-    this.#setU64(at, length);
+    writeU64(this.#words, at, length);
     this.#words.setInt32(at + 8, SOL_SOCKET, true);
     this.#words.setInt32(at + 12, SCM_RIGHTS, true);
     fds.forEach((fd, index) => {
       this.#words.setInt32(at + CMSG_HEADER + index * 4, fd, true);
     });
-    this.#setU64(this.#txAt + MSG_CONTROL, this.#rxSide + at);
-    this.#setU64(this.#txAt + MSG_CONTROLLEN, Math.ceil(length / 8) * 8);
+    writeU64(this.#words, this.#txAt + MSG_CONTROL, this.#rxSide + at);
+    writeU64(this.#words, this.#txAt + MSG_CONTROLLEN, Math.ceil(length / 8) * 8);
   }
 
   /** Closes descriptors that nobody took and lets go of the buffers. Idempotent. */

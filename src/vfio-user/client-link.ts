@@ -150,7 +150,7 @@ export class ClientLink {
     this.#send(id, command, length, MESSAGE.COMMAND, fds);
     let end = 0;
     for (;;) {
-      this.#serveReceived();
+      if (this.channel.available > 0 || this.#pending.receiving) this.#serveReceived();
       if (this.#syncId < 0) break;
       if (this.#fillSync()) continue;
       if (end === 0) end = performance.now() + this.#options.timeoutMs;
