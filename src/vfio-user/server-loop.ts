@@ -7,8 +7,6 @@
  * to the event loop at least every {@link YIELD_AFTER} messages and whenever a device operation
  * takes its time.
  */
-import { EventFd } from '../sys/eventfd.ts';
-import { POLL } from '../sys/poll.ts';
 import { Readiness } from '../sys/readiness.ts';
 
 /** Messages between two visits to the event loop, about a millisecond and a half of small ones. */
@@ -75,7 +73,6 @@ export class ServerLoop {
   /** Who was served by blocking last and may not be watched. */
   #served: HotMember | undefined;
   readonly #servers = new Set<LoopServer>();
-  readonly #wake = new EventFd();
   #nextKey = 1;
   #busy = 0;
   #active = false;
@@ -86,20 +83,6 @@ export class ServerLoop {
   constructor(options: ServerLoopOptions = {}) {
     this.pollUs = options.pollUs ?? 0;
     this.quietMs = options.quietMs ?? 4;
-    this.watch(this.#wake.fd, POLL.IN, { ready: () => this.#wake.take() });
-  }
-
-  /**
-   * The eventfd that brings this loop back to its event loop; another thread signals it with
-   * `signalEventFd`.
-   */
-  get wakeFd(): number {
-    return this.#wake.fd;
-  }
-
-  /** Brings the loop back to its event loop soon. */
-  wake(): void {
-    this.#wake.signal();
   }
 
   /** True once {@link stop} was called. */
@@ -194,7 +177,6 @@ export class ServerLoop {
       }
     }
     await Promise.all([...this.#servers].map((server) => server.close()));
-    this.#wake.close();
     this.#readiness.close();
   }
 
