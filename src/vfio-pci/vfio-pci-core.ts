@@ -162,7 +162,10 @@ export class VfioPciCore implements VfioDevice {
   }
 
   dmaUnmapAll(): void {
-    for (const mapping of this.#dmaMap.removeAll()) this.pciFunction.dmaUnmap(mapping);
+    // From the end: a function that keeps them sorted then moves none of the others.
+    const mappings = this.#dmaMap.removeAll();
+    for (let index = mappings.length - 1; index >= 0; index--)
+      this.pciFunction.dmaUnmap(mappings[index] as DmaMapping);
   }
 
   async reset(): Promise<void> {
