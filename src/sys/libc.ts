@@ -70,6 +70,31 @@ export function memfdCreateRaw(name: string, flags: number): number {
   return memfdCreate(name, flags);
 }
 
+/** What an asynchronous call of koffi is, beside the function itself. */
+type Asynchronous = {
+  async(
+    fd: number,
+    request: number,
+    argument: number,
+    done: (error: Error | null, result: number) => void,
+  ): void;
+};
+
+/** `ioctl(2)` on a thread of the library's; resolves with the result and the errno of a failure. */
+export function ioctlOnThread(
+  fd: number,
+  request: number,
+  argument: number,
+): Promise<{ readonly result: number; readonly errno: number }> {
+  return new Promise((resolve, reject) => {
+    (libc.ioctl as unknown as Asynchronous).async(fd, request, argument, (error, result) => {
+      // The errno of the call is that of this thread only until the next call.
+      if (error === null) resolve({ result, errno: result < 0 ? koffi.errno() : 0 });
+      else reject(error);
+    });
+  });
+}
+
 /** The errno that the last failed call of this thread left behind. */
 export function lastErrno(): number {
   return koffi.errno();
