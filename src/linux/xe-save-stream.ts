@@ -15,8 +15,8 @@ import { PacketBounds } from './xe-packet-bounds.ts';
 
 /** Bytes asked for at once while a stream is thrown away. */
 const DRAIN_SIZE = 8 * 2 ** 20;
-/** A read under way gets so long to end by itself when the session is given up. */
-const GRACE_MS = 250;
+/** What is under way gets so long to end by itself when its session is given up. */
+export const GRACE_MS = 250;
 
 /** One saving of one VF, from its beginning to its end. */
 export class XeSaveStream {

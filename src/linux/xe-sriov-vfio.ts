@@ -32,7 +32,7 @@ import { holdersOf, holdersText } from './sysfs-holders.ts';
 import { parseBdf, pciDirectory, readPciDevice } from './sysfs-pci.ts';
 import { type KernelRoots, type Roots, rootsOf, tryNumber } from './sysfs-read.ts';
 import { XeRestoreStream } from './xe-restore-stream.ts';
-import { XeSaveStream } from './xe-save-stream.ts';
+import { GRACE_MS, XeSaveStream } from './xe-save-stream.ts';
 import { unsupportedReason } from './xe-support.ts';
 import { defaultLockDirectory, VfLock } from './xe-vf-lock.ts';
 
@@ -310,6 +310,8 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
   async #begin(what: 'save' | 'restore'): Promise<void> {
     await this.#found.lock.note(what);
     await this.#command(VF_FILE[what]);
+    // To begin a save, the PF forgets what an earlier session may have left half read.
+    if (what === 'save') this.#residue = false;
     await this.#files.openData(`${this.#directory}/${VF_FILE.data}`, what === 'save' ? 'r' : 'w');
   }
 
@@ -337,9 +339,12 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
     this.#restore = undefined;
     const over = new Fault('ENODEV', 'the migration session has ended');
     restore?.end(over);
-    if (save !== undefined) this.#residue ||= !(await save.abandon());
-    // A writer stands between two packets or in one that the PF has whole: nothing of it stays.
-    if (this.#files.busy) this.#files.cut(over);
+    if (save !== undefined && !(await save.abandon())) this.#residue = true;
+    // A writer sleeps only with a packet that the PF has whole and drops when the writer is killed.
+    if (restore !== undefined && !(await this.#files.idle(GRACE_MS))) {
+      this.#files.cut(over);
+      this.#residue = true;
+    }
     await this.#files.closeData();
     if (!this.#residue) await this.#found.lock.note(null);
   }
@@ -349,7 +354,6 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
     await this.#begin('save');
     await new XeSaveStream(this.#files, this.#found.stallMs).drain();
     await this.#finish(VF_FILE.save);
-    this.#residue = false;
   }
 
   /**
