@@ -7,14 +7,7 @@
 import { constants } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { Fault } from '../base/fault.ts';
-import {
-  faultOfFile,
-  namesIn,
-  type Roots,
-  readText,
-  tryNumber,
-  tryText,
-} from './sysfs-read.ts';
+import { faultOfFile, namesIn, type Roots, readText, tryNumber, tryText } from './sysfs-read.ts';
 
 /** The files of one VF that its migration goes through. */
 export const VF_FILE = {

@@ -69,7 +69,8 @@ export async function readPciDevice(roots: Roots, bdf: string): Promise<PciDevic
     deviceId: (await tryNumber(`${at}/device`)) ?? 0,
     revisionId: (await tryNumber(`${at}/revision`)) ?? 0,
     driver: await tryLink(`${at}/driver`),
-    driverOverride: override === undefined || override === '(null)' || override === '' ? undefined : override,
+    driverOverride:
+      override === undefined || override === '(null)' || override === '' ? undefined : override,
     iommuGroup: await tryLink(`${at}/iommu_group`),
     physfn: await tryLink(`${at}/physfn`),
     sriov: await readSriov(at),

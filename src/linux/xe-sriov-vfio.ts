@@ -406,8 +406,7 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
   }
 
   #same(vfid: number): void {
-    if (vfid !== this.vfid)
-      throw new Fault('EINVAL', `VF${this.vfid} was opened, not VF${vfid}`);
+    if (vfid !== this.vfid) throw new Fault('EINVAL', `VF${this.vfid} was opened, not VF${vfid}`);
     if (this.#closed) throw new Fault('ENODEV', `VF${vfid} was closed`);
   }
 

@@ -1,8 +1,8 @@
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
+import { BlockingFiles } from '../../src/linux/sysfs-files.ts';
 import { FuseServer } from '../support/fuse/fuse-server.ts';
 import { constant, dir, link } from '../support/fuse/tree.ts';
-import { BlockingFiles } from '../../src/linux/sysfs-files.ts';
 
 test('x', async () => {
   const s = new FuseServer(dir({ a: dir({ b: constant('hi') }), c: link('a/b') }));

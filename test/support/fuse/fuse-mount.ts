@@ -9,7 +9,14 @@ import koffi from 'koffi';
 
 const syscall = koffi
   .load(null)
-  .func('syscall', 'long', ['long', 'uintptr_t', 'uintptr_t', 'uintptr_t', 'uintptr_t', 'uintptr_t']);
+  .func('syscall', 'long', [
+    'long',
+    'uintptr_t',
+    'uintptr_t',
+    'uintptr_t',
+    'uintptr_t',
+    'uintptr_t',
+  ]);
 const text = (value: string) => Buffer.from(`${value}\0`);
 
 const SYS_FSOPEN = 430;
