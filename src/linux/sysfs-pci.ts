@@ -36,7 +36,7 @@ export interface PciSriov {
   readonly vfs: readonly string[];
 }
 
-const BDF = /^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/;
+const BDF = /^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/;
 
 /**
  * A PCI address in its full form; the domain may be left out.
