@@ -6,13 +6,13 @@
  * it, and of the state of a VF only the headers of its packets are kept.
  */
 import { lstat, readFile, readlink } from 'node:fs/promises';
-import { decodePacketHeader, PACKET_HEADER_SIZE, packetTypeName } from '../xe/migration-packet.ts';
-import { dataView } from '../base/int.ts';
+import { packetTypeName } from '../xe/migration-packet.ts';
 import { toFault } from '../base/fault.ts';
 import { deviceDirectory } from './debugfs-xe.ts';
 import type { Machine } from './sysfs-machine.ts';
 import { pciDirectory } from './sysfs-pci.ts';
 import { namesIn, tryText } from './sysfs-read.ts';
+import { PacketBounds } from './xe-packet-bounds.ts';
 import { LinuxXeSriovVfio } from './xe-sriov-vfio.ts';
 
 /** The most that is kept of one file, bytes. */
@@ -174,29 +174,16 @@ async function recordCycle(machine: Machine, pf: string, vfid: number): Promise<
 
 /** Reads a state to its end and keeps its headers. */
 async function readPackets(vf: LinuxXeSriovVfio, packets: RecordedPacket[]): Promise<number> {
-  const header = new Uint8Array(PACKET_HEADER_SIZE);
-  let received = 0;
-  let payload = 0;
+  const bounds = new PacketBounds(({ type, tile, gt, flags, offset, size }) =>
+    packets.push({ type: packetTypeName(type), tile, gt, flags, offset, size }),
+  );
   let total = 0;
   for (;;) {
     const views = await vf.dataRead(vf.vfid, PIECE);
     if (views.length === 0) return total;
     for (const view of views) {
       total += view.length;
-      for (let at = 0; at < view.length; ) {
-        const skip = Math.min(payload, view.length - at);
-        payload -= skip;
-        at += skip;
-        const count = Math.min(PACKET_HEADER_SIZE - received, view.length - at);
-        header.set(view.subarray(at, at + count), received);
-        received += count;
-        at += count;
-        if (received < PACKET_HEADER_SIZE) continue;
-        received = 0;
-        const { type, tile, gt, flags, offset, size } = decodePacketHeader(dataView(header));
-        packets.push({ type: packetTypeName(type), tile, gt, flags, offset, size });
-        payload = size;
-      }
+      bounds.take(view);
     }
   }
 }

@@ -1,12 +1,18 @@
 /** Where the packets of a stream that flows by end. */
 import { dataView } from '../base/int.ts';
-import { decodePacketHeader, PACKET_HEADER_SIZE } from '../xe/migration-packet.ts';
+import { decodePacketHeader, PACKET_HEADER_SIZE, type PacketHeader } from '../xe/migration-packet.ts';
 
 /** Follows a stream of packets; nothing is judged. */
 export class PacketBounds {
   readonly #header = new Uint8Array(PACKET_HEADER_SIZE);
+  readonly #onHeader: ((header: PacketHeader) => void) | undefined;
   #received = 0;
   #payload = 0;
+
+  /** @param onHeader is told of every header */
+  constructor(onHeader?: (header: PacketHeader) => void) {
+    this.#onHeader = onHeader;
+  }
 
   /** Bytes to the end of what is known of the current packet: 0 between two packets. */
   get left(): number {
@@ -29,7 +35,9 @@ export class PacketBounds {
       at += count;
       if (this.#received < PACKET_HEADER_SIZE) return;
       this.#received = 0;
-      this.#payload = decodePacketHeader(dataView(this.#header)).size;
+      const header = decodePacketHeader(dataView(this.#header));
+      this.#payload = header.size;
+      this.#onHeader?.(header);
     }
   }
 }
