@@ -6,7 +6,6 @@
 import { readSync, writeSync } from 'node:fs';
 import { Fault } from '../base/fault.ts';
 import { IoctlArgument, ioctl, ioctlInBackground } from '../sys/ioctl.ts';
-import { nodeFault } from '../sys/node-fault.ts';
 import {
   VFIO_DEVICE_FEATURE,
   VFIO_FEATURE,
@@ -14,6 +13,7 @@ import {
   VFIO_REGION_INFO_FLAG,
 } from '../vfio/uapi.ts';
 import type { DeviceInfo, IrqInfo, IrqSet, RegionInfo } from '../vfio/vfio-device.ts';
+import { faultOfFile } from './sysfs-read.ts';
 import { findCapability } from './vfio-info-caps.ts';
 import { getStruct, putStruct } from './vfio-struct.ts';
 import { VFIO_IOCTL, VFIO_STRUCT } from './vfio-uapi.ts';
@@ -195,6 +195,6 @@ function transfer(run: () => number, verb: string, name: string): number {
   try {
     return run();
   } catch (error) {
-    throw nodeFault(error, `${verb} ${name}`);
+    throw faultOfFile(error, `${verb} ${name}`);
   }
 }

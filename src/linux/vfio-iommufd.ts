@@ -7,8 +7,8 @@ import { closeSync, openSync } from 'node:fs';
 import type { Fault } from '../base/fault.ts';
 import { IoctlArgument, ioctl } from '../sys/ioctl.ts';
 import { PAGE_SIZE } from '../sys/mapping.ts';
-import { nodeFault } from '../sys/node-fault.ts';
 import { VFIO_DMA_MAP_FLAG } from '../vfio/uapi.ts';
+import { faultOfFile } from './sysfs-read.ts';
 import { explainMap, type IommuLimits, LAST_IOVA, type VfioIommu } from './vfio-iommu.ts';
 import { IOMMU_IOAS_MAP, IOMMUFD_IOCTL, IOMMUFD_STRUCT } from './vfio-iommufd-uapi.ts';
 import { getStruct, putStruct } from './vfio-struct.ts';
@@ -142,6 +142,6 @@ function openIommufd(): number {
   try {
     return openSync(IOMMUFD_PATH, 'r+');
   } catch (error) {
-    throw nodeFault(error, `open ${IOMMUFD_PATH}`);
+    throw faultOfFile(error, `open ${IOMMUFD_PATH}`);
   }
 }

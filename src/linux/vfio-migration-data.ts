@@ -6,14 +6,15 @@
  *
  * Source: the migration section of include/uapi/linux/vfio.h.
  */
-import { closeSync, read, write } from 'node:fs';
+import { read, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { Fault } from '../base/fault.ts';
 import { Mutex } from '../base/mutex.ts';
+import { closeFd } from '../sys/descriptor.ts';
 import { IoctlArgument, ioctlInBackground } from '../sys/ioctl.ts';
 import { Mapping } from '../sys/mapping.ts';
-import { nodeFault } from '../sys/node-fault.ts';
 import type { MigrationData, PrecopyInfo } from '../vfio/vfio-device.ts';
+import { faultOfFile } from './sysfs-read.ts';
 import { getStruct, putStruct } from './vfio-struct.ts';
 import { VFIO_IOCTL, VFIO_PRECOPY_INFO_REINIT, VFIO_STRUCT } from './vfio-uapi.ts';
 
@@ -55,7 +56,7 @@ export class KernelMigrationData implements MigrationData {
     try {
       return (await readFile(this.#fd, bytes, done, room, null)).bytesRead;
     } catch (error) {
-      const fault = nodeFault(error, `read the migration data of ${this.#name}`);
+      const fault = faultOfFile(error, `read the migration data of ${this.#name}`);
       if (done > 0 && fault instanceof Fault && fault.code === 'ENOMSG') return 0;
       throw fault;
     }
@@ -68,7 +69,7 @@ export class KernelMigrationData implements MigrationData {
           done += (await writeFile(this.#fd, source, done, source.length - done, null))
             .bytesWritten;
       } catch (error) {
-        throw nodeFault(error, `write the migration data of ${this.#name}`);
+        throw faultOfFile(error, `write the migration data of ${this.#name}`);
       }
     });
   }
@@ -126,7 +127,7 @@ export class KernelMigrationData implements MigrationData {
   }
 
   #release(): void {
-    if (this.#fd >= 0) closeSync(this.#fd);
+    closeFd(this.#fd);
     this.#fd = -1;
     this.#buffer?.close();
     this.#buffer = undefined;

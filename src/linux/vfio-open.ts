@@ -7,8 +7,9 @@
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fault } from '../base/fault.ts';
+import { closeFd } from '../sys/descriptor.ts';
 import { IoctlArgument, ioctl } from '../sys/ioctl.ts';
-import { nodeFault } from '../sys/node-fault.ts';
+import { faultOfFile } from './sysfs-read.ts';
 import { VfioDeviceFile } from './vfio-device-file.ts';
 import type { VfioIommu } from './vfio-iommu.ts';
 import { IOMMUFD_PATH, Iommufd } from './vfio-iommufd.ts';
@@ -81,7 +82,8 @@ function openByFile(found: VfioSysfs): OpenedVfio {
     iommu.close();
     throw error;
   }
-  return opened(found, fd, iommu, 'iommufd', []);
+  const file = fd;
+  return opened(found, file, iommu, 'iommufd', () => closeSync(file));
 }
 
 function openByGroup(found: VfioSysfs, sysfs: string | undefined): OpenedVfio {
@@ -105,7 +107,11 @@ function openByGroup(found: VfioSysfs, sysfs: string | undefined): OpenedVfio {
     using text = new IoctlArgument(bytes.length + 1);
     text.bytes.set(bytes);
     const fd = ioctl(group, VFIO_IOCTL.GROUP_GET_DEVICE_FD, text.address, `open ${name}`);
-    return opened(found, fd, iommu, 'group', [group]);
+    const groupFd = group;
+    return opened(found, fd, iommu, 'group', () => {
+      closeFd(fd);
+      closeSync(groupFd);
+    });
   } catch (error) {
     if (group >= 0) closeSync(group);
     iommu.close();
@@ -131,7 +137,7 @@ function openNode(path: string, name: string): number {
   try {
     return openSync(path, 'r+');
   } catch (error) {
-    const fault = nodeFault(error, `open ${path}`) as Fault;
+    const fault = faultOfFile(error, `open ${path}`);
     if (fault.code === 'EBUSY')
       throw new Fault('EBUSY', `${name} is in use by another process`, {
         cause: fault,
@@ -151,7 +157,7 @@ function opened(
   fd: number,
   iommu: VfioIommu,
   via: VfioInterface,
-  others: readonly number[],
+  close: () => void,
 ): OpenedVfio {
   let open = true;
   return {
@@ -163,8 +169,7 @@ function opened(
       if (!open) return;
       open = false;
       // The device first: the driver quiets it while its mappings are still there.
-      closeSync(fd);
-      for (const other of others) closeSync(other);
+      close();
       iommu.close();
     },
   };

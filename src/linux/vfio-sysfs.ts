@@ -3,9 +3,10 @@
  *
  * Source: Documentation/driver-api/vfio.rst, Documentation/ABI/testing/sysfs-bus-pci, vfio-mediated-device.rst.
  */
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Fault } from '../base/fault.ts';
+import { parseBdf } from './sysfs-pci.ts';
 
 /** A PCI function by its address, or a mediated device by its UUID. */
 export interface VfioAddress {
@@ -20,12 +21,8 @@ export interface VfioAddress {
  */
 export function parseVfioAddress(text: string): VfioAddress {
   const name = text.toLowerCase();
-  if (/^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/.test(name)) return { bus: 'pci', name };
-  if (/^[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/.test(name)) return { bus: 'pci', name: `0000:${name}` };
   if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(name)) return { bus: 'mdev', name };
-  throw new Fault('EINVAL', `"${text}" is neither a PCI address nor a UUID`, {
-    hint: 'write it as 0000:03:00.1, or as the UUID of a mediated device',
-  });
+  return { bus: 'pci', name: parseBdf(text) };
 }
 
 /** What sysfs tells of a device. */
@@ -65,12 +62,6 @@ export function lookUpVfio(address: VfioAddress, sysfs = '/sys'): VfioSysfs {
       : undefined,
     isVirtfn: existsSync(join(path, 'physfn')),
   };
-}
-
-/** A hexadecimal attribute of a PCI device, such as `vendor`; undefined when there is none. */
-export function pciAttribute({ path }: VfioSysfs, name: string): number | undefined {
-  const file = join(path, name);
-  return existsSync(file) ? Number(readFileSync(file, 'utf8').trim()) : undefined;
 }
 
 /** The other devices of a group that a driver of the kernel holds, as `0000:03:00.0 (xe)`. */

@@ -7,7 +7,7 @@ import { closeSync, openSync } from 'node:fs';
 import { Fault } from '../base/fault.ts';
 import { IoctlArgument, ioctl } from '../sys/ioctl.ts';
 import { PAGE_SIZE } from '../sys/mapping.ts';
-import { nodeFault } from '../sys/node-fault.ts';
+import { faultOfFile } from './sysfs-read.ts';
 import { findCapability } from './vfio-info-caps.ts';
 import {
   explainMap,
@@ -130,7 +130,7 @@ function openContainer(): number {
   try {
     return openSync(CONTAINER, 'r+');
   } catch (error) {
-    const fault = nodeFault(error, `open ${CONTAINER}`) as Fault;
+    const fault = faultOfFile(error, `open ${CONTAINER}`);
     throw new Fault(fault.code, fault.message, {
       cause: error,
       hint: fault.code === 'EACCES' ? 'run it as root' : 'modprobe vfio-pci vfio_iommu_type1',
