@@ -1,8 +1,8 @@
 /** A real GPU: the PF through its files, its VFs through /dev/vfio, both behind the variant driver. */
 import { EventChannel } from '../base/event-channel.ts';
 import { Fault } from '../base/fault.ts';
+import { type Machine, machineAt } from '../linux/sysfs-machine.ts';
 import { parseBdf, readPciDevice } from '../linux/sysfs-pci.ts';
-import { type KernelRoots, rootsOf } from '../linux/sysfs-read.ts';
 import { type VfioFunctionEvent, VfioPciFunction } from '../linux/vfio-pci-function.ts';
 import { LinuxXeSriovVfio } from '../linux/xe-sriov-vfio.ts';
 import { CAPABILITY, type VfProfile } from '../migration/vf-profile.ts';
@@ -12,9 +12,11 @@ import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import type { VfHost } from './vf-host.ts';
 
 /** Which GPU. */
-export interface LinuxHostOptions extends KernelRoots {
+export interface LinuxHostOptions {
   /** Address of the PF, such as `0000:03:00.0`. */
   readonly pf: string;
+  /** Where the machine's /sys, /dev and /run are; `/` unless given. */
+  readonly root?: string | undefined;
 }
 
 /** What happens at a VF without anybody asking. */
@@ -29,11 +31,13 @@ interface OpenVf {
 /** One PF of this machine. */
 export class LinuxHost implements VfHost {
   readonly events = new EventChannel<LinuxHostEvent>();
-  readonly #options: LinuxHostOptions;
+  readonly #pf: string;
+  readonly #machine: Machine;
   readonly #vfs = new Map<number, OpenVf>();
 
   constructor(options: LinuxHostOptions) {
-    this.#options = { ...options, pf: parseBdf(options.pf) };
+    this.#pf = parseBdf(options.pf);
+    this.#machine = machineAt(options.root);
   }
 
   /**
@@ -43,13 +47,13 @@ export class LinuxHost implements VfHost {
    * EBUSY, EPERM, EACCES ...
    */
   async open(vfid: number): Promise<XeVfioPci> {
-    const options = this.#options;
+    const { sysfs, debugfs, dev } = this.#machine;
     // First the PF's side: its lock keeps two servers from one VF, and its checks touch nothing.
-    const pf = await LinuxXeSriovVfio.open({ ...options, vf: vfid });
+    const pf = await LinuxXeSriovVfio.open({ pf: this.#pf, vf: vfid, sysfs, debugfs });
     let pciFunction: VfioPciFunction | undefined;
     try {
-      const address = await addressOfVf(options, vfid);
-      pciFunction = VfioPciFunction.open(address, { sysfs: options.sysfs });
+      const address = await addressOfVf(this.#machine, this.#pf, vfid);
+      pciFunction = VfioPciFunction.open(address, { sysfs, dev });
       pciFunction.events.on((event) => this.events.emit({ ...event, vfid }));
       const device = await XeVfioPci.open({ pciFunction, pf, vfid });
       this.#vfs.set(vfid, { pf, pciFunction });
@@ -91,14 +95,14 @@ export class LinuxHost implements VfHost {
  * The numbers of the VFs that a PF has enabled.
  * @throws {Fault} EINVAL for what is no address, ENODEV, EPERM when it is no PF
  */
-export async function enabledVfs({ pf, ...roots }: LinuxHostOptions): Promise<number[]> {
-  const { sriov } = await readPciDevice(rootsOf(roots), parseBdf(pf));
+export async function enabledVfs({ pf, root }: LinuxHostOptions): Promise<number[]> {
+  const { sriov } = await readPciDevice(machineAt(root), parseBdf(pf));
   if (sriov === undefined) throw new Fault('EPERM', `${pf} is no PF`);
   return sriov.vfs.map((_, index) => index + 1);
 }
 
-async function addressOfVf({ pf, ...roots }: LinuxHostOptions, vfid: number): Promise<string> {
-  const { sriov } = await readPciDevice(rootsOf(roots), pf);
+async function addressOfVf(machine: Machine, pf: string, vfid: number): Promise<string> {
+  const { sriov } = await readPciDevice(machine, pf);
   const address = sriov?.vfs[vfid - 1];
   if (address === undefined) throw new Fault('EINVAL', `VF${vfid} of ${pf} is not enabled`);
   return address;

@@ -10,6 +10,8 @@ import { parseVersion } from './vf-profile-json.ts';
 export interface ServeSettings {
   /** Address of a real PF; what follows up to the socket is then the PF's to say. */
   readonly pf?: string | undefined;
+  /** Where the /sys, /dev and /run of its machine are. */
+  readonly root?: string | undefined;
   readonly platform: string;
   /** VFs to enable. */
   readonly vfs: number;
@@ -37,9 +39,11 @@ export interface ServeSettings {
  * @throws {Fault} EINVAL for settings that make no sense, and what {@link ServedHost.start} throws
  */
 export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
-  const { pf } = settings;
-  if (pf !== undefined)
-    return await ServedHost.start({ pf, sockets: socketsOf(settings), pollUs: settings.pollUs });
+  const { pf, root } = settings;
+  if (pf !== undefined) {
+    const sockets = socketsOf(settings);
+    return await ServedHost.start({ pf, root, sockets, pollUs: settings.pollUs });
+  }
   const { vfs, contexts, doorbells, deviceId, pollUs } = settings;
   const platform: PlatformName = platformByName(settings.platform).name;
   const gucVersion = parseVersion(settings.gucVersion);

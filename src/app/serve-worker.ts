@@ -122,7 +122,9 @@ class ServingThread {
     await served.server.close();
     await served.device.close();
     await this.#host.release(vfid);
-    if (this.#served.size === 0) await this.#loop.stop();
+    if (this.#served.size > 0) return;
+    say({ type: 'failed', error: errorOf(new Fault('ENODEV', 'the kernel wants its VFs back')) });
+    await this.#loop.stop();
   }
 
   async #end(): Promise<void> {

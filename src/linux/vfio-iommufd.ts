@@ -14,8 +14,10 @@ import { IOMMU_IOAS_MAP, IOMMUFD_IOCTL, IOMMUFD_STRUCT } from './vfio-iommufd-ua
 import { getStruct, putStruct } from './vfio-struct.ts';
 import { VFIO_IOCTL, VFIO_STRUCT } from './vfio-uapi.ts';
 
-/** The device of iommufd. */
-export const IOMMUFD_PATH = '/dev/iommu';
+/** The file of iommufd. */
+export function iommufdPath(dev: string): string {
+  return `${dev}/iommu`;
+}
 
 const { ioas_alloc, ioas_iova_ranges, iova_range, ioas_map, ioas_unmap } = IOMMUFD_STRUCT;
 
@@ -32,9 +34,12 @@ export class Iommufd implements VfioIommu {
     this.#ioas = ioas;
   }
 
-  /** @throws {Fault} ENOENT without CONFIG_IOMMUFD, EACCES */
-  static open(): Iommufd {
-    const fd = openIommufd();
+  /**
+   * @param dev where the files of devices are
+   * @throws {Fault} ENOENT without CONFIG_IOMMUFD, EACCES
+   */
+  static open(dev: string): Iommufd {
+    const fd = openIommufd(iommufdPath(dev));
     try {
       using argument = new IoctlArgument(ioas_alloc.size);
       putStruct(argument.view, 0, ioas_alloc, { size: ioas_alloc.size });
@@ -138,10 +143,10 @@ export class Iommufd implements VfioIommu {
   }
 }
 
-function openIommufd(): number {
+function openIommufd(path: string): number {
   try {
-    return openSync(IOMMUFD_PATH, 'r+');
+    return openSync(path, 'r+');
   } catch (error) {
-    throw faultOfFile(error, `open ${IOMMUFD_PATH}`);
+    throw faultOfFile(error, `open ${path}`);
   }
 }

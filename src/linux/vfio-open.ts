@@ -12,7 +12,7 @@ import { IoctlArgument, ioctl } from '../sys/ioctl.ts';
 import { faultOfFile } from './sysfs-read.ts';
 import { VfioDeviceFile } from './vfio-device-file.ts';
 import type { VfioIommu } from './vfio-iommu.ts';
-import { IOMMUFD_PATH, Iommufd } from './vfio-iommufd.ts';
+import { Iommufd, iommufdPath } from './vfio-iommufd.ts';
 import { getStruct, putStruct } from './vfio-struct.ts';
 import { groupHolders, lookUpVfio, parseVfioAddress, type VfioSysfs } from './vfio-sysfs.ts';
 import { Type1Container } from './vfio-type1.ts';
@@ -27,6 +27,8 @@ export interface OpenVfioOptions {
   readonly via?: VfioInterface | undefined;
   /** Where sysfs is mounted; /sys unless given. */
   readonly sysfs?: string | undefined;
+  /** Where the files of devices are; /dev unless given. */
+  readonly dev?: string | undefined;
 }
 
 /** An open device of the kernel. */
@@ -46,7 +48,10 @@ export interface OpenedVfio {
  * @throws {Fault} ENODEV when there is no such device, when no VFIO driver has it or when there is no
  * IOMMU; EBUSY when it is in use; EPERM when its group is shared with other drivers; EACCES, EINVAL
  */
-export function openVfio(address: string, { via, sysfs }: OpenVfioOptions = {}): OpenedVfio {
+export function openVfio(
+  address: string,
+  { via, sysfs, dev = '/dev' }: OpenVfioOptions = {},
+): OpenedVfio {
   const found = lookUpVfio(parseVfioAddress(address), sysfs);
   const { name } = found.address;
   if (found.group === undefined)
@@ -57,25 +62,25 @@ export function openVfio(address: string, { via, sysfs }: OpenVfioOptions = {}):
         hint: 'boot with intel_iommu=on or amd_iommu=on, and bind it to vfio-pci',
       },
     );
-  if (found.deviceFile === undefined && !existsSync(`/dev/vfio/${found.group}`))
+  if (found.deviceFile === undefined && !existsSync(`${dev}/vfio/${found.group}`))
     throw new Fault('ENODEV', `${name} is bound to ${found.driver ?? 'no driver'}, not to VFIO`, {
       hint: `xe-vfio bind ${name}`,
     });
-  const files = found.deviceFile !== undefined && existsSync(IOMMUFD_PATH);
+  const files = found.deviceFile !== undefined && existsSync(iommufdPath(dev));
   const chosen = via ?? (files ? 'iommufd' : 'group');
-  return chosen === 'group' ? openByGroup(found, sysfs) : openByFile(found);
+  return chosen === 'group' ? openByGroup(found, dev, sysfs) : openByFile(found, dev);
 }
 
-function openByFile(found: VfioSysfs): OpenedVfio {
+function openByFile(found: VfioSysfs, dev: string): OpenedVfio {
   const { name } = found.address;
   if (found.deviceFile === undefined)
     throw new Fault('EOPNOTSUPP', `the kernel has no device file for ${name}`, {
       hint: 'it lacks CONFIG_VFIO_DEVICE_CDEV; use the group',
     });
-  const iommu = Iommufd.open();
+  const iommu = Iommufd.open(dev);
   let fd = -1;
   try {
-    fd = openNode(join('/dev/vfio/devices', found.deviceFile), name);
+    fd = openNode(join(dev, 'vfio/devices', found.deviceFile), name);
     iommu.attach(fd, name);
   } catch (error) {
     if (fd >= 0) closeSync(fd);
@@ -86,12 +91,12 @@ function openByFile(found: VfioSysfs): OpenedVfio {
   return opened(found, file, iommu, 'iommufd', () => closeSync(file));
 }
 
-function openByGroup(found: VfioSysfs, sysfs: string | undefined): OpenedVfio {
+function openByGroup(found: VfioSysfs, dev: string, sysfs: string | undefined): OpenedVfio {
   const { name } = found.address;
-  const iommu = Type1Container.open();
+  const iommu = Type1Container.open(dev);
   let group = -1;
   try {
-    group = openNode(`/dev/vfio/${found.group}`, name);
+    group = openNode(`${dev}/vfio/${found.group}`, name);
     checkViable(group, found, sysfs);
     // The container's descriptor is passed by its address.
     using container = new IoctlArgument(4);

@@ -29,7 +29,6 @@ import {
 
 const { iommu_type1_info, iommu_type1_dma_map, iommu_type1_dma_unmap, iova_range } = VFIO_STRUCT;
 
-const CONTAINER = '/dev/vfio/vfio';
 const ENTRY_LIMIT_HINT =
   'raise it: echo N > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit (read when a container opens)';
 
@@ -42,9 +41,12 @@ export class Type1Container implements VfioIommu {
     this.fd = fd;
   }
 
-  /** @throws {Fault} ENOENT without the modules, EACCES, EOPNOTSUPP for an unknown version or IOMMU */
-  static open(): Type1Container {
-    const container = new Type1Container(openContainer());
+  /**
+   * @param dev where the files of devices are
+   * @throws {Fault} ENOENT without the modules, EACCES, EOPNOTSUPP for an unknown version or IOMMU
+   */
+  static open(dev: string): Type1Container {
+    const container = new Type1Container(openContainer(`${dev}/vfio/vfio`));
     try {
       const version = container.#ask(VFIO_IOCTL.GET_API_VERSION, 0, 'ask for the version of VFIO');
       const { TYPE1v2_IOMMU } = VFIO_EXTENSION;
@@ -126,11 +128,11 @@ export class Type1Container implements VfioIommu {
   }
 }
 
-function openContainer(): number {
+function openContainer(path: string): number {
   try {
-    return openSync(CONTAINER, 'r+');
+    return openSync(path, 'r+');
   } catch (error) {
-    const fault = faultOfFile(error, `open ${CONTAINER}`);
+    const fault = faultOfFile(error, `open ${path}`);
     throw new Fault(fault.code, fault.message, {
       cause: error,
       hint: fault.code === 'EACCES' ? 'run it as root' : 'modprobe vfio-pci vfio_iommu_type1',

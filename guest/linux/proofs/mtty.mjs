@@ -274,8 +274,6 @@ await proof('mtty: the command line migrates, saves, restores and checks', async
     await device.setMigrationState(RUNNING);
     drain(device, 6);
   });
-  const plain = await cli('save', `vfio:${B}`, '/tmp/mtty.xevf');
-  assert.equal(plain.code, 1, plain.text);
   const saved = await cli('save', `vfio:${B}`, '/tmp/mtty.stream', '--raw', '--resume');
   assert.equal(saved.code, 0, saved.text);
   assert.equal(fs.statSync('/tmp/mtty.stream').size, STREAM_BYTES);
@@ -283,7 +281,5 @@ await proof('mtty: the command line migrates, saves, restores and checks', async
   const restored = await cli('restore', '--raw', '/tmp/mtty.stream', `vfio:${A}`);
   assert.equal(restored.code, 0, restored.text);
   await use(A, (device) => assert.deepEqual(drain(device, 6), { scratch: 0x21, text: 'by cli' }));
-  const absent = await cli('migrate', 'vfio:0000:00:1e.0', `vfio:${B}`);
-  assert.notEqual(absent.code, 0);
-  return { check, moved, plain, saved, restored, absent };
+  return { check, moved, saved, restored };
 });

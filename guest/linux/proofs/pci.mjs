@@ -111,7 +111,7 @@ await proof('vfio: configuration space through both virtualisations', async () =
     const capabilities = [];
     for (let at = config[0x34]; at !== 0; at = config[at + 1]) capabilities.push(config[at]);
     // Every bit that can be set is: that is how the size of a BAR is found.
-    device.regionWrite(7, 0x10, new Uint8Array(8).fill(0xff), 0, 8);
+    await device.regionWrite(7, 0x10, new Uint8Array(8).fill(0xff), 0, 8);
     device.regionRead(7, 0x10, config, 0x10, 8);
     assert.equal((view.getUint32(0x10, true) & 0xffff_fff0) >>> 0, 0xffff_c000);
     assert.equal(view.getUint32(0x14, true), 0xffff_ffff);

@@ -5,7 +5,7 @@ import { answerParent } from '../../app/serve-ipc.ts';
 import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { UsageFault } from '../exit-codes.ts';
-import { integerOption, sizeOption } from '../options.ts';
+import { integerOption, rootOption, sizeOption } from '../options.ts';
 import { logServer } from '../server-log.ts';
 
 /** The greatest number of VFs that a PF can have. */
@@ -19,7 +19,7 @@ interface ServeFlags extends Omit<ServeSettings, 'served'> {
 
 /** `serve`. */
 export function define(command: Command, context: CommandContext): void {
-  command
+  rootOption(command)
     .option('--platform <name>', 'the emulated GPU: ptl, wcl or bmg', 'bmg')
     .option('--pf <bdf>', 'a PF of this machine instead, such as 0000:03:00.0')
     .option('--vfs <count>', 'VFs to enable', integerOption(1, MAX_VFS), 1)
@@ -128,7 +128,7 @@ async function realVfs(flags: ServeFlags, pf: string): Promise<readonly number[]
         `xe-vfio provision ${pf} gives the VFs of a real one their share`,
       );
   const { vf = [1] } = flags;
-  if (vf.includes('all')) return await enabledVfs({ pf });
+  if (vf.includes('all')) return await enabledVfs({ pf, root: flags.root });
   return [...new Set(vf as readonly number[])];
 }
 
