@@ -10,7 +10,6 @@ const io = (number: number) => (';'.charCodeAt(0) << 8) | (0x80 + number);
 
 /** Requests of /dev/iommu. */
 export const IOMMUFD_IOCTL = {
-  DESTROY: io(0),
   IOAS_ALLOC: io(1),
   IOAS_IOVA_RANGES: io(4),
   IOAS_MAP: io(5),
@@ -22,7 +21,6 @@ export const IOMMU_IOAS_MAP = { FIXED_IOVA: 1 << 0, WRITEABLE: 1 << 1, READABLE:
 
 /** Structures; `size` is that of the structure itself. */
 export const IOMMUFD_STRUCT = {
-  destroy: struct({ size: 'u32', id: 'u32' }),
   ioas_alloc: struct({ size: 'u32', flags: 'u32', out_ioas_id: 'u32' }),
   iova_range: struct({ start: 'u64', last: 'u64' }),
   ioas_iova_ranges: struct({

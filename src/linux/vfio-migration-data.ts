@@ -110,12 +110,19 @@ export class KernelMigrationData implements MigrationData {
       throw new Fault('EINVAL', `the data of this session is not there to ${direction}`);
     await this.#lock.lock();
     try {
-      if (this.#closing) throw new Fault('ENODEV', 'the migration session of this data has ended');
-      return await run();
+      this.#checkOpen();
+      const result = await run();
+      // What was read meanwhile goes with the memory that it lies in.
+      this.#checkOpen();
+      return result;
     } finally {
       this.#lock.unlock();
       if (this.#closing && !this.#lock.held) this.#release();
     }
+  }
+
+  #checkOpen(): void {
+    if (this.#closing) throw new Fault('ENODEV', 'the migration session of this data has ended');
   }
 
   #room(size: number): Uint8Array {

@@ -9,8 +9,8 @@ import { struct } from './vfio-struct.ts';
 
 /** `VFIO_API_VERSION`. */
 export const VFIO_API_VERSION = 0;
-/** Extensions of a container. */
-export const VFIO_EXTENSION = { TYPE1v2_IOMMU: 3, UNMAP_ALL: 9 } as const;
+/** Extensions of a container; with the second version of type 1 comes VFIO_UNMAP_ALL. */
+export const VFIO_EXTENSION = { TYPE1v2_IOMMU: 3 } as const;
 
 /** `_IO(';', 100 + n)`: no direction and no size in the number. */
 const io = (number: number) => (';'.charCodeAt(0) << 8) | (100 + number);
@@ -42,11 +42,11 @@ export const VFIO_IOCTL = {
 } as const;
 
 /** `vfio_group_status.flags`. */
-export const VFIO_GROUP_FLAGS = { VIABLE: 1 << 0, CONTAINER_SET: 1 << 1 } as const;
+export const VFIO_GROUP_FLAGS = { VIABLE: 1 << 0 } as const;
 /** `vfio_iommu_type1_info.flags`. */
 export const VFIO_IOMMU_INFO = { PGSIZES: 1 << 0, CAPS: 1 << 1 } as const;
 /** Capabilities of `vfio_iommu_type1_info`. */
-export const VFIO_IOMMU_TYPE1_INFO_CAP = { IOVA_RANGE: 1, MIGRATION: 2, DMA_AVAIL: 3 } as const;
+export const VFIO_IOMMU_TYPE1_INFO_CAP = { IOVA_RANGE: 1, DMA_AVAIL: 3 } as const;
 /** `vfio_iommu_type1_dma_unmap.flags`. */
 export const VFIO_DMA_UNMAP_FLAG_ALL = 1 << 1;
 /** `vfio_precopy_info.flags`. */
