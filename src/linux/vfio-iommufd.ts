@@ -4,7 +4,7 @@
  * Source: drivers/iommu/iommufd/ioas.c, drivers/vfio/device_cdev.c.
  */
 import { closeSync, openSync } from 'node:fs';
-import type { Fault } from '../base/fault.ts';
+import { Fault } from '../base/fault.ts';
 import { IoctlArgument, ioctl } from '../sys/ioctl.ts';
 import { PAGE_SIZE } from '../sys/mapping.ts';
 import { VFIO_DMA_MAP_FLAG } from '../vfio/uapi.ts';
@@ -53,7 +53,7 @@ export class Iommufd implements VfioIommu {
 
   /**
    * Binds an open device file and lets the device use this address space.
-   * @throws {Fault} EBUSY when somebody else has the device, EINVAL when its group cannot be isolated
+   * @throws {Fault} EBUSY when somebody else has the device; ENODEV, EINVAL when it cannot be isolated
    */
   attach(deviceFd: number, name: string): void {
     const { device_bind_iommufd, device_attach_iommufd_pt } = VFIO_STRUCT;
@@ -61,7 +61,13 @@ export class Iommufd implements VfioIommu {
     // Without the token, which older kernels do not know.
     const argsz = device_bind_iommufd.fields.token_uuid_ptr.offset;
     putStruct(bind.view, 0, device_bind_iommufd, { argsz, iommufd: this.#fd });
-    ioctl(deviceFd, VFIO_IOCTL.DEVICE_BIND_IOMMUFD, bind.address, `bind ${name} to iommufd`);
+    try {
+      ioctl(deviceFd, VFIO_IOCTL.DEVICE_BIND_IOMMUFD, bind.address, `bind ${name} to iommufd`);
+    } catch (error) {
+      // Source: vfio_df_device_first_open and its callers: the request is well formed, so it is this.
+      if ((error as Fault).code !== 'EINVAL') throw error;
+      throw new Fault('EBUSY', `${name} is in use by another process`, { cause: error });
+    }
     using attach = new IoctlArgument(device_attach_iommufd_pt.size);
     putStruct(attach.view, 0, device_attach_iommufd_pt, {
       argsz: device_attach_iommufd_pt.fields.pasid.offset,

@@ -251,35 +251,37 @@ await proof('mtty: a session migrates one device into the other, and rolls back'
   }
 });
 
-await proof('mtty: the command line migrates, saves, restores and checks', async () => {
-  const use = async (uuid, run) => {
-    const device = KernelVfioDevice.open(uuid);
-    try {
-      return await run(device);
-    } finally {
-      await device.close();
-    }
-  };
-  const cli = async (...args) => {
-    const { code, stdout, stderr } = await runProgram(process.execPath, [CLI, ...args]);
-    return { code, text: `${stdout}${stderr}`.trim() };
-  };
-  await use(A, (device) => fill(device, 0x21, 'by cli'));
-  const check = await cli('check', `vfio:${A}`, `vfio:${B}`);
-  assert.equal(check.code, 0, check.text);
-  const moved = await cli('migrate', `vfio:${A}`, `vfio:${B}`);
-  assert.equal(moved.code, 0, moved.text);
-  await use(A, async (device) => {
-    assert.equal(await device.migrationState(), STOP);
-    await device.setMigrationState(RUNNING);
-    drain(device, 6);
+// The command line does not care which interface of the kernel is there: once is enough.
+if (!fs.existsSync('/dev/iommu'))
+  await proof('mtty: the command line migrates, saves, restores and checks', async () => {
+    const use = async (uuid, run) => {
+      const device = KernelVfioDevice.open(uuid);
+      try {
+        return await run(device);
+      } finally {
+        await device.close();
+      }
+    };
+    const cli = async (...args) => {
+      const { code, stdout, stderr } = await runProgram(process.execPath, [CLI, ...args]);
+      return { code, text: `${stdout}${stderr}`.trim() };
+    };
+    await use(A, (device) => fill(device, 0x21, 'by cli'));
+    const check = await cli('check', `vfio:${A}`, `vfio:${B}`);
+    assert.equal(check.code, 0, check.text);
+    const moved = await cli('migrate', `vfio:${A}`, `vfio:${B}`);
+    assert.equal(moved.code, 0, moved.text);
+    await use(A, async (device) => {
+      assert.equal(await device.migrationState(), STOP);
+      await device.setMigrationState(RUNNING);
+      drain(device, 6);
+    });
+    const saved = await cli('save', `vfio:${B}`, '/tmp/mtty.stream', '--raw', '--resume');
+    assert.equal(saved.code, 0, saved.text);
+    assert.equal(fs.statSync('/tmp/mtty.stream').size, STREAM_BYTES);
+    await use(B, (device) => assert.equal(drain(device, 6).text, 'by cli'));
+    const restored = await cli('restore', '--raw', '/tmp/mtty.stream', `vfio:${A}`);
+    assert.equal(restored.code, 0, restored.text);
+    await use(A, (device) => assert.deepEqual(drain(device, 6), { scratch: 0x21, text: 'by cli' }));
+    return { check, moved, saved, restored };
   });
-  const saved = await cli('save', `vfio:${B}`, '/tmp/mtty.stream', '--raw', '--resume');
-  assert.equal(saved.code, 0, saved.text);
-  assert.equal(fs.statSync('/tmp/mtty.stream').size, STREAM_BYTES);
-  await use(B, (device) => assert.equal(drain(device, 6).text, 'by cli'));
-  const restored = await cli('restore', '--raw', '/tmp/mtty.stream', `vfio:${A}`);
-  assert.equal(restored.code, 0, restored.text);
-  await use(A, (device) => assert.deepEqual(drain(device, 6), { scratch: 0x21, text: 'by cli' }));
-  return { check, moved, saved, restored };
-});

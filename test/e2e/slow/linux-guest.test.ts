@@ -7,14 +7,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { proofsIn, runGuest } from '../../../guest/linux/boot.mjs';
-import { findMtty } from '../../../guest/linux/mtty.mjs';
+import { findModules } from '../../../guest/linux/modules.mjs';
 import { projectTrees } from '../../../guest/linux/project.mjs';
-import { findRig } from '../../../guest/rig.mjs';
+import { findRig, type Rig } from '../../../guest/rig.mjs';
 
 /** Under TCG on two busy cores; alone it takes a minute. */
 const GUEST_TIMEOUT_MS = 600_000;
+const HOOK_TIMEOUT_MS = GUEST_TIMEOUT_MS + 60_000;
+type GuestOptions = Parameters<typeof runGuest>[0];
 const STREAM = fileURLToPath(new URL('../../fixtures/golden/streams/bmg_min.bin', import.meta.url));
 
 const PCI = [
@@ -33,8 +35,9 @@ const PCI = [
   'vfio: error and request notices',
   'served: BARs, DMA, MSI and reset of edu through vfio-user',
   'served: a VF is reset when its VMM is gone, and taken by the next',
-  'serve --pf: the VF behind vfio-pci and its PF behind files are one device',
 ];
+
+const COMPOSITION = 'serve --pf: the VF behind vfio-pci and its PF behind files are one device';
 
 const MTTY = [
   'mtty: the device describes itself',
@@ -47,48 +50,80 @@ const MTTY = [
   'mtty: DMA logging',
   'mtty: MSI to an eventfd',
   'mtty: a session migrates one device into the other, and rolls back',
-  'mtty: the command line migrates, saves, restores and checks',
 ];
 
+const MTTY_CLI = 'mtty: the command line migrates, saves, restores and checks';
+
 const { rig, reason: noRig } = findRig();
-const mtty = rig === undefined ? { reason: noRig } : findMtty(rig);
-const ready = rig !== undefined;
+const { modules, reason: noModules } = rig === undefined ? { reason: noRig } : findModules(rig);
 
-let directory = '';
-let text = '';
-let told: ReturnType<typeof proofsIn> = new Map();
+/** One boot of the guest and what it told. */
+class Boot {
+  #text = '';
+  #told: ReturnType<typeof proofsIn> = new Map();
 
-beforeAll(async () => {
-  if (rig === undefined) return;
-  directory = mkdtempSync(join(tmpdir(), 'xe-vfio-linux-guest-'));
-  const programs = ['pci', 'composition', ...(mtty.module === undefined ? [] : ['mtty'])];
-  text = await runGuest({
-    rig,
-    directory,
-    extraModules: mtty.module === undefined ? [] : [mtty.module],
-    trees: { ...projectTrees(), 'app/stream.bin': STREAM },
-    command: programs.map((name) => `node /app/guest/linux/proofs/${name}.mjs`).join('; '),
-    timeoutMs: GUEST_TIMEOUT_MS,
-  });
-  told = proofsIn(text);
-}, GUEST_TIMEOUT_MS + 60_000);
+  async run(from: Rig, programs: readonly string[], more: Partial<GuestOptions>): Promise<void> {
+    const directory = mkdtempSync(join(tmpdir(), 'xe-vfio-linux-guest-'));
+    try {
+      this.#text = await runGuest({
+        rig: from,
+        directory,
+        trees: { ...projectTrees(), 'app/stream.bin': STREAM },
+        command: programs.map((name) => `node /app/guest/linux/proofs/${name}.mjs`).join('; '),
+        timeoutMs: GUEST_TIMEOUT_MS,
+        ...more,
+      });
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+    this.#told = proofsIn(this.#text);
+  }
 
-afterAll(() => {
-  if (directory !== '') rmSync(directory, { recursive: true, force: true });
-});
-
-/** The proof went well; else the reason, and all that the guest said when it said nothing of it. */
-function expectProof(name: string): void {
-  const proof = told.get(name);
-  expect(proof, `the guest did not get to it:\n${text}`).toBeDefined();
-  expect(proof?.error, proof?.error).toBeUndefined();
-  expect(proof?.ok).toBe(true);
+  /** The proof went well; else the reason, and all that the guest said when it said nothing of it. */
+  expectProof(name: string): void {
+    const proof = this.#told.get(name);
+    expect(proof, `the guest did not get to it:\n${this.#text}`).toBeDefined();
+    expect(proof?.error, proof?.error).toBeUndefined();
+    expect(proof?.ok).toBe(true);
+  }
 }
 
-describe(`PCI functions behind /dev/vfio of a stock kernel${ready ? '' : ` (${noRig})`}`, () => {
-  it.skipIf(!ready).each(PCI)('%s', expectProof);
+/** For a title: why its tests are skipped. */
+function because(reason: string | undefined): string {
+  return reason === undefined ? '' : ` (${reason})`;
+}
+
+describe('a stock kernel', () => {
+  const boot = new Boot();
+
+  beforeAll(async () => {
+    if (rig === undefined) return;
+    const programs = ['pci', 'composition', ...(modules === undefined ? [] : ['mtty'])];
+    await boot.run(rig, programs, modules === undefined ? {} : { extraModules: [modules.mtty] });
+  }, HOOK_TIMEOUT_MS);
+
+  describe(`PCI functions behind /dev/vfio${because(noRig)}`, () => {
+    it.skipIf(rig === undefined).each(PCI)('%s', (name) => boot.expectProof(name));
+    it.skipIf(rig === undefined)(COMPOSITION, () => boot.expectProof(COMPOSITION));
+  });
+
+  describe(`a device of the kernel that migrates${because(noModules)}`, () => {
+    it.skipIf(modules === undefined).each([...MTTY, MTTY_CLI])('%s', (name) => {
+      boot.expectProof(name);
+    });
+  });
 });
 
-describe(`a device of the kernel that migrates${mtty.module === undefined ? ` (${mtty.reason})` : ''}`, () => {
-  it.skipIf(mtty.module === undefined).each(MTTY)('%s', expectProof);
+describe(`the same kernel with iommufd and device files${because(noModules)}`, () => {
+  const boot = new Boot();
+
+  beforeAll(async () => {
+    if (rig === undefined || modules === undefined) return;
+    await boot.run(rig, ['pci', 'mtty'], {
+      withoutModules: ['vfio', 'vfio_iommu_type1', 'vfio_pci_core', 'vfio_pci', 'mdev'],
+      extraModules: modules.iommufd,
+    });
+  }, HOOK_TIMEOUT_MS);
+
+  it.skipIf(modules === undefined).each([...PCI, ...MTTY])('%s', (name) => boot.expectProof(name));
 });
