@@ -36,11 +36,7 @@ export async function unbindVf(
   options: BindOptions & { readonly probe?: boolean | undefined } = {},
 ): Promise<BindResult> {
   const bdf = parseBdf(address);
-  const { device, steps } = await planUnbind(
-    machineAt(options.root),
-    bdf,
-    options.probe ?? false,
-  );
+  const { device, steps } = await planUnbind(machineAt(options.root), bdf, options.probe ?? false);
   const change = await makeChange(steps, options.dryRun ?? false);
   return { bdf, before: device.driver, iommuGroup: device.iommuGroup, ...change };
 }

@@ -1,7 +1,7 @@
 /** The use case provision: enable, disable and size the VFs of a PF. */
 import { machineAt } from '../linux/sysfs-machine.ts';
 import { parseBdf } from '../linux/sysfs-pci.ts';
-import { planProvision, type ProvisionRequest } from '../linux/xe-provision.ts';
+import { type ProvisionRequest, planProvision } from '../linux/xe-provision.ts';
 import { type Change, makeChange } from './provision-change.ts';
 
 export type { SchedPriority } from '../linux/xe-provision.ts';

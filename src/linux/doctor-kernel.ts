@@ -53,8 +53,7 @@ function kernel(release: string | undefined): Check {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(release ?? '') ?? [];
   const [wantedMajor, wantedMinor] = WANTED_KERNEL;
   const well =
-    Number(major) > wantedMajor ||
-    (Number(major) === wantedMajor && Number(minor) >= wantedMinor);
+    Number(major) > wantedMajor || (Number(major) === wantedMajor && Number(minor) >= wantedMinor);
   return check('kernel', well, {
     found: release ?? '?',
     wanted: '7.0 or newer',
@@ -78,7 +77,11 @@ async function configChecks(machine: Machine, release: string | undefined): Prom
   const on = (name: string) => options.get(name) !== undefined;
   const fix = 'run a kernel that has it; Debian and Ubuntu kernels do';
   const single = NEEDED_OPTIONS.map(([name, why]) =>
-    check(name, on(name), { found: options.get(name) ?? 'not set', wanted, fix: `${fix} (${why})` }),
+    check(name, on(name), {
+      found: options.get(name) ?? 'not set',
+      wanted,
+      fix: `${fix} (${why})`,
+    }),
   );
   const pair = NEEDED_PAIRS.find((names) => names.every(on));
   const access = check('vfio access', pair !== undefined, {

@@ -6,8 +6,8 @@
  * it, and of the state of a VF only the headers of its packets are kept.
  */
 import { lstat, readFile, readlink } from 'node:fs/promises';
-import { packetTypeName } from '../xe/migration-packet.ts';
 import { toFault } from '../base/fault.ts';
+import { packetTypeName } from '../xe/migration-packet.ts';
 import { deviceDirectory } from './debugfs-xe.ts';
 import type { Machine } from './sysfs-machine.ts';
 import { pciDirectory } from './sysfs-pci.ts';
@@ -35,7 +35,15 @@ const CONTENT = [
   /^sriov_admin\/(pf|vf\d+)\/profile\/\w+$/,
 ];
 /** Directories of a PCI device that are about something else. */
-const SKIPPED = new Set(['power', 'drm', 'firmware_node', 'subsystem', 'i2c-0', 'hwmon', 'msi_irqs']);
+const SKIPPED = new Set([
+  'power',
+  'drm',
+  'firmware_node',
+  'subsystem',
+  'i2c-0',
+  'hwmon',
+  'msi_irqs',
+]);
 
 /** One file, directory or link. */
 export interface RecordedFile {
@@ -89,7 +97,11 @@ export interface MachineRecord {
  * @param vfid the VF to pause, save and resume; nothing is done to any unless given
  * @throws {Fault} what opening that VF throws
  */
-export async function recordPf(machine: Machine, pf: string, vfid?: number): Promise<MachineRecord> {
+export async function recordPf(
+  machine: Machine,
+  pf: string,
+  vfid?: number,
+): Promise<MachineRecord> {
   const files: RecordedFile[] = [];
   await walk(deviceDirectory(machine, pf), '', 'debugfs', files, 0);
   await walk(pciDirectory(machine, pf), '', 'sysfs', files, 0);
@@ -115,8 +127,7 @@ async function walk(
     if (stats === undefined) continue;
     const mode = `0${stats.mode.toString(8)}`;
     const entry = { path: `${label}/${path}`, mode };
-    if (stats.isSymbolicLink())
-      files.push({ ...entry, link: await readlink(at).catch(() => '?') });
+    if (stats.isSymbolicLink()) files.push({ ...entry, link: await readlink(at).catch(() => '?') });
     else if (stats.isFile()) files.push({ ...entry, ...(await content(at, path)) });
     else {
       files.push(entry);
@@ -141,7 +152,7 @@ async function recordCycle(machine: Machine, pf: string, vfid: number): Promise<
   const steps: RecordedStep[] = [];
   const packets: RecordedPacket[] = [];
   let size: number | undefined;
-  const step = async (name: string, run: () => Promise<number | void>): Promise<boolean> => {
+  const step = async (name: string, run: () => Promise<unknown>): Promise<boolean> => {
     const start = performance.now();
     try {
       const bytes = await run();

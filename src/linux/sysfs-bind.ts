@@ -9,7 +9,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault } from '../base/fault.ts';
 import { type Holder, holdersOf, holdersText } from './sysfs-holders.ts';
 import type { Machine } from './sysfs-machine.ts';
-import { groupDevices, hasPciDriver, type PciDevice, pciDirectory, readPciDevice } from './sysfs-pci.ts';
+import {
+  groupDevices,
+  hasPciDriver,
+  type PciDevice,
+  pciDirectory,
+  readPciDevice,
+} from './sysfs-pci.ts';
 import { namesIn, readText, tryLink } from './sysfs-read.ts';
 import type { SysfsStep } from './sysfs-steps.ts';
 

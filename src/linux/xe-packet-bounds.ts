@@ -1,6 +1,10 @@
 /** Where the packets of a stream that flows by end. */
 import { dataView } from '../base/int.ts';
-import { decodePacketHeader, PACKET_HEADER_SIZE, type PacketHeader } from '../xe/migration-packet.ts';
+import {
+  decodePacketHeader,
+  PACKET_HEADER_SIZE,
+  type PacketHeader,
+} from '../xe/migration-packet.ts';
 
 /** Follows a stream of packets; nothing is judged. */
 export class PacketBounds {
