@@ -188,6 +188,9 @@ describe.skipIf(noFuse)(`a VF behind the files of its PF${skipNote}`, () => {
     for (const call of [() => vf.suspendDevice(2), () => vf.error(2), () => vf.stopCopyEnter(2)])
       expect(await codeOf(call())).toBe('EINVAL');
     expect(await codeOf(vf.suspendDevice(1))).toBe('EINVAL');
+    // Giving the VF back must pass all the same: disabling waits for it.
+    await vf.flrPrepare(2);
+    await vf.close();
     expect(served.machine.debugfs.calls).toEqual([]);
   });
 
