@@ -6,6 +6,7 @@ import type { Machine } from './sysfs-machine.ts';
 import { groupDevices } from './sysfs-pci.ts';
 import { tryText } from './sysfs-read.ts';
 import { inventory, type PfInventory, type VfInventory } from './xe-inventory.ts';
+import { gucMigrates } from './xe-support.ts';
 
 /** The questions about each PF, or about one of them. */
 export async function gpuChecks(machine: Machine, pf?: string): Promise<Check[]> {
@@ -38,7 +39,7 @@ async function pfChecks(machine: Machine, pf: PfInventory): Promise<Check[]> {
     }),
     check(
       name('guc'),
-      gucVersion !== undefined && (gucVersion.major > 70 || gucVersion.minor >= 54),
+      gucVersion !== undefined && gucMigrates(gucVersion),
       {
         found: version ?? 'cannot be read',
         wanted: '70.54.0 or newer',

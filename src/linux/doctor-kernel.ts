@@ -93,7 +93,7 @@ async function configChecks(machine: Machine, release: string | undefined): Prom
 }
 
 /** The options of the running kernel that are on, from /boot or /proc/config.gz. */
-export async function kernelConfig(
+async function kernelConfig(
   machine: Machine,
   release: string | undefined,
 ): Promise<Map<string, string> | undefined> {

@@ -152,7 +152,7 @@ async function recordCycle(machine: Machine, pf: string, vfid: number): Promise<
   const steps: RecordedStep[] = [];
   const packets: RecordedPacket[] = [];
   let size: number | undefined;
-  const step = async (name: string, run: () => Promise<number | void>): Promise<boolean> => {
+  const step = async (name: string, run: () => Promise<unknown>): Promise<boolean> => {
     const start = performance.now();
     try {
       const bytes = await run();

@@ -22,7 +22,7 @@ import type { SysfsStep } from './sysfs-steps.ts';
 /** The driver that gives a device to user space. */
 export const VFIO_DRIVER = 'vfio-pci';
 /** A driver's probe, and udev's device node, may come so late. */
-const VERIFY_MS = 5000;
+const VERIFY_MS = 2000;
 const LOOK_MS = 20;
 const PROBE_MEANINGS = { EINVAL: 'the driver refuses the device; the kernel log says why' };
 

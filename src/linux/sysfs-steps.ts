@@ -21,8 +21,8 @@ export interface SysfsStep extends SysfsWrite {
   readonly meanings?: Readonly<Record<string, string>>;
 }
 
-/** A driver's bind or unbind may take so long. */
-const WRITE_TIMEOUT_MS = 30_000;
+/** Enabling many VFs, or a driver's probe, may take so long. */
+const WRITE_TIMEOUT_MS = 60_000;
 
 /** A write as a shell would make it; for `--dry-run`. */
 export function shellLine({ path, value }: SysfsWrite): string {

@@ -11,30 +11,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeviceFault, Fault, toFault } from '../base/fault.ts';
 import { PACKET_HEADER_SIZE, VRAM_CHUNK_MAX_SIZE } from '../xe/migration-packet.ts';
-import type { StreamTarget } from '../xe/migration-stream.ts';
-import { platformOfDevice } from '../xe/platforms.ts';
 import type { XeSriovVfio } from '../xe-vfio-pci/xe-sriov-vfio.ts';
-import {
-  checkVfFiles,
-  type GtPlace,
-  type GucVersion,
-  gtsOf,
-  gucVersionOf,
-  migrationSizeOf,
-  permissionFault,
-  quotasOf,
-  VF_FILE,
-  type VfQuotas,
-  vfDirectory,
-} from './debugfs-xe.ts';
+import { migrationSizeOf, permissionFault, VF_FILE, vfDirectory } from './debugfs-xe.ts';
 import { BlockingFiles } from './sysfs-files.ts';
-import { holdersOf, holdersText } from './sysfs-holders.ts';
-import { parseBdf, pciDirectory, readPciDevice } from './sysfs-pci.ts';
-import { type KernelRoots, type Roots, rootsOf, tryNumber } from './sysfs-read.ts';
+import { pciDirectory } from './sysfs-pci.ts';
+import { tryLink } from './sysfs-read.ts';
 import { XeRestoreStream } from './xe-restore-stream.ts';
 import { GRACE_MS, XeSaveStream } from './xe-save-stream.ts';
-import { unsupportedReason } from './xe-support.ts';
-import { defaultLockDirectory, VfLock } from './xe-vf-lock.ts';
+import {
+  type FoundVf,
+  findVf,
+  type LinuxVfProfile,
+  type LinuxXeSriovVfioOptions,
+  notEnabled,
+} from './xe-vf-opening.ts';
+
+export type { LinuxVfProfile, LinuxXeSriovVfioOptions } from './xe-vf-opening.ts';
 
 /** Shared memory at the beginning: a page for a header, and a piece of 8 MiB. */
 const SHARED_SIZE = 4096 + 8 * 2 ** 20;
@@ -47,41 +39,6 @@ const FINISH_TIMEOUT_MS = 60_000;
 const FLR_EVENT_MS = 50;
 const FLR_TIMEOUT_MS = 15_000;
 const FLR_RETRY_MS = 20;
-/** The longest step of the PF is a blitter copy of 5 s; several VFs take turns. */
-const STALL_MS = 60_000;
-
-/** How a VF is opened. */
-export interface LinuxXeSriovVfioOptions extends KernelRoots {
-  /** Address of the PF, such as `0000:03:00.0`. */
-  readonly pf: string;
-  /** Number of the VF, from 1. */
-  readonly vf: number;
-  /** Where lock files are; see `defaultLockDirectory`. */
-  readonly lockDirectory?: string | undefined;
-  /** A read or write of data that takes longer ends with ETIMEDOUT; 60 s unless given. */
-  readonly stallMs?: number | undefined;
-}
-
-/** What a VF is and was given; undefined where no file says it. */
-export interface LinuxVfProfile extends VfQuotas {
-  readonly platform: string | undefined;
-  readonly deviceId: number;
-  readonly revisionId: number;
-  readonly gucVersion: GucVersion | undefined;
-}
-
-/** What `open` has found out. */
-interface Found {
-  readonly roots: Roots;
-  readonly pf: string;
-  readonly vfid: number;
-  readonly gts: readonly GtPlace[];
-  readonly profile: LinuxVfProfile;
-  readonly target: StreamTarget;
-  readonly reason: string | undefined;
-  readonly lock: VfLock;
-  readonly stallMs: number;
-}
 
 /**
  * The exports of the PF driver for one VF, through files.
@@ -95,7 +52,7 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
   readonly pf: string;
   readonly vfid: number;
   readonly profile: LinuxVfProfile;
-  readonly #found: Found;
+  readonly #found: FoundVf;
   readonly #directory: string;
   readonly #files = new BlockingFiles({ sharedSize: SHARED_SIZE });
   #save: XeSaveStream | undefined;
@@ -113,47 +70,10 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
    * another holder
    */
   static async open(options: LinuxXeSriovVfioOptions): Promise<LinuxXeSriovVfio> {
-    const roots = rootsOf(options);
-    const pf = parseBdf(options.pf);
-    const { vf: vfid } = options;
-    const device = await readPciDevice(roots, pf);
-    if (device.driver !== 'xe')
-      throw new Fault('ENODEV', `${pf} is bound to ${device.driver ?? 'no driver'}, not to xe`);
-    if (device.sriov === undefined) throw new Fault('EPERM', `${pf} is no PF`);
-    checkEnabled(pf, vfid, device.sriov.numVfs);
-    await checkVfFiles(roots, pf, vfid);
-    const lock = await VfLock.take(options.lockDirectory ?? defaultLockDirectory(), pf, vfid);
-    try {
-      await checkUnheld(roots, pf, vfid);
-      const gts = await gtsOf(roots, pf);
-      const { deviceId, revisionId } = device;
-      const reason = await unsupportedReason({ roots, pf, vfid, deviceId, gts });
-      const platform = platformOfDevice(deviceId);
-      const quotas = await quotasOf(roots, pf, vfid);
-      const [first] = gts;
-      const gucVersion = first && (await gucVersionOf(roots, pf, first.gt));
-      const profile = { platform: platform?.name, deviceId, revisionId, gucVersion, ...quotas };
-      const tiles = new Set(gts.map(({ tile }) => tile)).size;
-      const target: StreamTarget = {
-        deviceId,
-        revisionId,
-        gts: gts.map(({ tile, gt }) => ({
-          id: gt,
-          tile,
-          type: platform?.gts.find(({ id }) => id === gt)?.type ?? 'main',
-        })),
-        ggttSize: perTile(quotas.ggttSize, tiles),
-        vramSize: platform?.discrete === true ? perTile(quotas.vramSize, tiles) : 0,
-      };
-      const stallMs = options.stallMs ?? STALL_MS;
-      return new LinuxXeSriovVfio({ roots, pf, vfid, gts, profile, target, reason, lock, stallMs });
-    } catch (error) {
-      await lock.close();
-      throw error;
-    }
+    return new LinuxXeSriovVfio(await findVf(options));
   }
 
-  private constructor(found: Found) {
+  private constructor(found: FoundVf) {
     const { roots, pf, vfid, profile, lock } = found;
     this.#found = found;
     this.pf = pf;
@@ -173,7 +93,7 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
 
   /** Ends whatever session there is: its reader or writer wakes, and no half packet stays. */
   async flrPrepare(vfid: number): Promise<void> {
-    await this.#guard(vfid);
+    this.#same(vfid);
     await this.#abandon();
   }
 
@@ -410,34 +330,15 @@ export class LinuxXeSriovVfio implements XeSriovVfio {
     if (this.#closed) throw new Fault('ENODEV', `VF${vfid} was closed`);
   }
 
-  /** The files act on VFs that are not enabled as well; the kernel's own exports do not. */
+  /**
+   * The files act on VFs that are not enabled as well; the kernel's own exports do not. The link is
+   * looked at and not `sriov_numvfs`, which cannot be read while VFs are disabled: that waits for
+   * the VF to be given back, and giving it back passes here.
+   */
   async #guard(vfid: number): Promise<void> {
     this.#same(vfid);
     const { roots, pf } = this.#found;
-    const numVfs = await tryNumber(`${pciDirectory(roots, pf)}/sriov_numvfs`);
-    if (numVfs === undefined) throw new Fault('ENODEV', `the PF ${pf} is gone`);
-    checkEnabled(pf, vfid, numVfs);
+    if ((await tryLink(`${pciDirectory(roots, pf)}/virtfn${vfid - 1}`)) === undefined)
+      throw notEnabled(pf, vfid);
   }
-}
-
-function checkEnabled(pf: string, vfid: number, numVfs: number): void {
-  if (Number.isInteger(vfid) && vfid >= 1 && vfid <= numVfs) return;
-  throw new Fault('EINVAL', `VF${vfid} of ${pf} is not enabled, ${numVfs} are`, {
-    hint: `xe-vfio provision ${pf} --vfs N enables VFs`,
-  });
-}
-
-/** @throws {Fault} EBUSY when a process that knows no lock has the VF's files open */
-async function checkUnheld(roots: Roots, pf: string, vfid: number): Promise<void> {
-  const directory = vfDirectory(roots, pf, vfid);
-  const files = [VF_FILE.data, VF_FILE.save, VF_FILE.restore];
-  const holders = await holdersOf(files.map((file) => `${directory}/${file}`));
-  if (holders.length === 0) return;
-  throw new Fault('EBUSY', `${holdersText(holders)} has migration files of VF${vfid} open`, {
-    hint: 'end that process first; two readers steal each other packets',
-  });
-}
-
-function perTile(total: number | undefined, tiles: number): number | undefined {
-  return total === undefined ? undefined : total / Math.max(tiles, 1);
 }

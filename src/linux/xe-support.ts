@@ -7,11 +7,16 @@
  */
 import { toFault } from '../base/fault.ts';
 import { platformOfDevice } from '../xe/platforms.ts';
-import { type GtPlace, gucVersionOf, migrationSizeOf } from './debugfs-xe.ts';
+import { type GtPlace, type GucVersion, gucVersionOf, migrationSizeOf } from './debugfs-xe.ts';
 import type { Roots } from './sysfs-read.ts';
 
 /** The oldest firmware that can save and restore VFs. */
-export const MIN_GUC = { major: 70, minor: 54 } as const;
+const MIN_GUC = { major: 70, minor: 54 } as const;
+
+/** True for firmware that can save and restore VFs. */
+export function gucMigrates({ major, minor }: GucVersion): boolean {
+  return major > MIN_GUC.major || (major === MIN_GUC.major && minor >= MIN_GUC.minor);
+}
 
 /** What the decision is made from. */
 export interface SupportQuestion {
@@ -39,7 +44,7 @@ export async function unsupportedReason(question: SupportQuestion): Promise<stri
     const version = await gucVersionOf(roots, pf, gt);
     if (version === undefined) return `firmware of GT${gt} does not tell its version (guc_info)`;
     const { major, minor, patch } = version;
-    if (major < MIN_GUC.major || (major === MIN_GUC.major && minor < MIN_GUC.minor))
+    if (!gucMigrates(version))
       return `GuC firmware 70.54.0 or newer is needed, GT${gt} runs ${major}.${minor}.${patch}`;
   }
   try {

@@ -24,7 +24,7 @@ export function defaultLockDirectory(): string {
 }
 
 /** The path of a VF's lock. */
-export function lockPath(directory: string, pf: string, vfid: number): string {
+function lockPath(directory: string, pf: string, vfid: number): string {
   return `${directory}/${pf}-vf${vfid}.lock`;
 }
 

@@ -27,6 +27,8 @@ export interface FakeMachineOptions extends FakeXeOptions {
   readonly lockdownText?: string;
   readonly memlock?: string;
   readonly debugfs?: boolean;
+  /** The directory that /run leads to. */
+  readonly runDirectory?: string;
 }
 
 /** One VF of the machine as a PCI device. */
@@ -121,6 +123,7 @@ export class FakeMachine {
       boot: dir({
         [`config-${options.kernel ?? '7.3.4+deb13-amd64'}`]: constant(options.config ?? CONFIG),
       }),
+      ...(options.runDirectory === undefined ? {} : { run: link(options.runDirectory) }),
       dev: dir({
         vfio: dir(() => ({
           vfio: constant(''),

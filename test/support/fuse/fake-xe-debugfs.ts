@@ -4,7 +4,7 @@
  * Source: drivers/gpu/drm/xe/xe_sriov_pf_debugfs.c, xe_tile_sriov_pf_debugfs.c,
  * xe_gt_sriov_pf_debugfs.c; fs/debugfs/file.c (debugfs_locked_down).
  */
-import { Fault } from '../../../src/base/fault.ts';
+import { Fault, toFault } from '../../../src/base/fault.ts';
 import { operate } from '../../../src/pf/control-commands.ts';
 import type { PfDevicePort } from '../../../src/pf/ports.ts';
 import type { XePf } from '../../../src/pf/xe-pf.ts';
@@ -222,6 +222,7 @@ export class FakeXeDebugfs {
   #data(vfid: number): FileNode {
     return this.#locked(0o600, () => {
       let position = 0;
+      let failed: Fault | undefined;
       const check = (offset: number) => {
         if (offset !== 0 && offset !== position) throw new Fault('ESPIPE', 'a position');
       };
@@ -234,9 +235,18 @@ export class FakeXeDebugfs {
         },
         write: async (offset, bytes) => {
           check(offset);
-          const count = await this.migration(vfid).write(bytes);
-          position = offset + count;
-          return count;
+          // FUSE cuts a write into pieces of 1 MiB, and hides the error of a later piece behind the
+          // count of those before it; the kernel's own file answers the error for all of it.
+          if (failed !== undefined) throw failed;
+          try {
+            const count = await this.migration(vfid).write(bytes);
+            position = offset + count;
+            return count;
+          } catch (error) {
+            position = offset;
+            failed = toFault(error);
+            throw failed;
+          }
         },
       };
     });

@@ -105,7 +105,8 @@ export class FuseServer implements Disposable {
       answer = await this.#answer(request, controller.signal);
     } catch (error) {
       errno = error === ENOSYS ? ENOSYS : toFault(error).errno;
-      if (!(error instanceof Fault) && error !== ENOSYS) process.stderr.write(`FUSE: ${String(error)}\n`);
+      if (!(error instanceof Fault) && error !== ENOSYS)
+        process.stderr.write(`FUSE: ${String(error)}\n`);
       if (errno >= 512) throw new Error(`${errnoName(errno)} may not leave a file system`);
     }
     this.#underway.delete(unique);

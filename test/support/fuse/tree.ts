@@ -1,9 +1,9 @@
 /** A tree of directories, links and files that are made of functions. */
 import { Fault } from '../../../src/base/fault.ts';
 
-export const S_IFDIR = 0o040000;
-export const S_IFREG = 0o100000;
-export const S_IFLNK = 0o120000;
+const S_IFDIR = 0o040000;
+const S_IFREG = 0o100000;
+const S_IFLNK = 0o120000;
 
 /** What one open(2) of a file got. */
 export interface OpenFile {
