@@ -11,6 +11,7 @@ import { foreignEventFds } from '../sys/eventfd.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
+import type { VfHost } from './vf-host.ts';
 
 /** What an emulated host is to have; what is left out is the platform's default or a fair share. */
 export interface EmulatedHostOptions extends ProvisioningProfile {
@@ -23,7 +24,7 @@ export interface EmulatedHostOptions extends ProvisioningProfile {
 }
 
 /** One emulated GPU with its PF driver. */
-export class EmulatedHost {
+export class EmulatedHost implements VfHost {
   readonly gpu: EmulatedGpu;
   readonly pf: XePf;
   readonly vfs: number;
@@ -65,6 +66,9 @@ export class EmulatedHost {
       eventFds: foreignEventFds,
     });
   }
+
+  /** There is nothing to let go of: the VF is there for as long as its GPU. */
+  async release(): Promise<void> {}
 
   /** What a VF is and has. @throws {Fault} EINVAL when it is not enabled */
   profile(vfid: number): VfProfile {

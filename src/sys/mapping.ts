@@ -88,6 +88,16 @@ export class Mapping implements Disposable {
     return new Mapping(size, PROT_READ | PROT_WRITE, kind, fd, options.fdOffset ?? 0);
   }
 
+  /**
+   * Maps `size` bytes of a file or memfd, shared, to hand their address on: nobody writes here, or
+   * the process ends.
+   *
+   * @throws {Fault} the errno of mmap(2)
+   */
+  static readOnlyOfFd(fd: number, size: number, fdOffset: number): Mapping {
+    return new Mapping(size, PROT_READ, MAP_SHARED, fd, fdOffset);
+  }
+
   /** Maps `size` bytes of zeroed memory that takes room only where it is touched. */
   static anonymous(size: number): Mapping {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;

@@ -153,7 +153,12 @@ export class VfioPciCore implements VfioDevice {
   dmaMap(mapping: DmaMapping): void {
     this.#open();
     this.#dmaMap.add(mapping);
-    this.pciFunction.dmaMap(mapping);
+    try {
+      this.pciFunction.dmaMap(mapping);
+    } catch (error) {
+      this.#dmaMap.remove(mapping.iova, mapping.size);
+      throw error;
+    }
   }
 
   dmaUnmap(iova: number, size: number): void {

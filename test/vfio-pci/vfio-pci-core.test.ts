@@ -356,3 +356,14 @@ describe('close', () => {
     expect(steps).toEqual(['begin', 'end', 'begin', 'end']);
   });
 });
+
+it('forgets a mapping that the function refuses', async () => {
+  const pciFunction = xeVf('ptl');
+  pciFunction.dmaMap = () => {
+    throw new Fault('ENOMEM', 'no memory can be locked');
+  };
+  const { device } = await open(pciFunction);
+  expect(code(() => device.dmaMap(mapping(0, 4096)))).toBe('ENOMEM');
+  expect(code(() => device.dmaMap(mapping(0, 4096)))).toBe('ENOMEM');
+  expect(code(() => device.dmaUnmap(0, 4096))).toBe('ENOENT');
+});
