@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { enabledVfs } from '../../app/linux-host.ts';
 import type { ServedHost, VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
@@ -23,7 +23,12 @@ interface ServeFlags extends Omit<ServeSettings, 'served'> {
 export function define(command: Command, context: CommandContext): void {
   rootOption(command)
     .option('--platform <name>', 'the emulated GPU: ptl, wcl or bmg', 'bmg')
-    .option('--pf <bdf>', 'a PF of this machine instead, such as 0000:03:00.0')
+    .addOption(
+      new Option('--pf <bdf>', 'a PF of this machine instead, such as 0000:03:00.0').conflicts([
+        'platform',
+        'vfs',
+      ]),
+    )
     .option('--vfs <count>', 'VFs to enable', integerOption(1, MAX_VFS), 1)
     .option('--vf <number>', 'VF to serve, or all; repeatable (default: 1)', vfOption)
     .option('--socket <path>', 'where to serve; for several VFs with %d for the number of the VF')
