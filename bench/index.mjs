@@ -6,6 +6,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { driverData } from './driver-data.mjs';
+import { guestEngine } from './guest-engine.mjs';
+import { guestProbe } from './guest-probe.mjs';
 import { idleVfs } from './idle-vfs.mjs';
 import { regionAccess } from './region-access.mjs';
 import { serverMemory } from './server-memory.mjs';
@@ -19,6 +21,8 @@ export const BENCHMARKS = {
   'socket-stream': socketStream,
   'server-memory': serverMemory,
   'idle-vfs': idleVfs,
+  'guest-engine': guestEngine,
+  'guest-probe': guestProbe,
 };
 
 /**

@@ -1,5 +1,5 @@
-// Builds the guest rig, once: a Debian trixie root with QEMU 11 or newer from trixie-backports, and
-// the newest stock kernel of trixie-backports, unpacked.
+// Builds the guest rig, once: a Debian trixie root with QEMU 11 or newer from trixie-backports and a C
+// compiler, the newest stock kernel of trixie-backports, unpacked, and the modules that a guest loads.
 //
 // `node guest/build-rig.mjs [--force]`. Needs root, apt and mmdebstrap, on amd64. Exit codes as
 // xe-vfio's: 0 ready, 1 failed, 2 usage, 4 not root, 5 something it needs is missing.
@@ -21,10 +21,16 @@ import {
   SUITE,
   shellQuoted,
 } from './debian.mjs';
-import { findRig, RECIPE, rigDirectory } from './rig.mjs';
+import { findRig, RECIPE, rigDirectory, rootCommand } from './rig.mjs';
 
-const PACKAGES = ['qemu-system-x86', 'busybox-static', 'kmod'];
+/** The compiler and the kernel's uAPI headers are for guest/exerciser. */
+const PACKAGES = [
+  ...['qemu-system-x86', 'busybox-static', 'kmod'],
+  ...['gcc', 'libc6-dev', 'linux-libc-dev'],
+];
 const KERNEL = 'linux-image-amd64';
+/** The driver that guests load, after all that it depends on. */
+const GUEST_MODULE = 'kernel/drivers/gpu/drm/xe/xe.ko.xz';
 /** The first QEMU with the device `vfio-user-pci`. */
 const MINIMUM_QEMU_MAJOR = 11;
 
@@ -80,12 +86,14 @@ function build(directory) {
   fs.chmodSync(staging, 0o755);
 
   const mirror = debianMirror();
-  say(`guest rig: step 1 of 3: Debian ${SUITE} with ${PACKAGES.join(', ')} from ${mirror}`);
+  say(`guest rig: step 1 of 4: Debian ${SUITE} with ${PACKAGES.join(', ')} from ${mirror}`);
   makeRoot(staging, mirror);
-  say('guest rig: step 2 of 3: unpacking the kernel');
+  say('guest rig: step 2 of 4: unpacking the kernel');
   const kernel = unpackKernel(staging);
-  say('guest rig: step 3 of 3: checking QEMU');
-  const stamp = { recipe: RECIPE, qemuVersion: qemuVersion(staging), ...kernel };
+  say("guest rig: step 3 of 4: the guest's modules");
+  const guestModules = unpackGuestModules(staging, kernel);
+  say('guest rig: step 4 of 4: checking QEMU');
+  const stamp = { recipe: RECIPE, qemuVersion: qemuVersion(staging), ...kernel, guestModules };
   fs.writeFileSync(path.join(staging, 'stamp.json'), `${JSON.stringify(stamp, null, 2)}\n`);
 
   fs.rmSync(directory, { recursive: true, force: true });
@@ -133,6 +141,35 @@ function unpackKernel(staging) {
   );
   if (vmlinuz === undefined) throw new RigError(`${KERNEL} holds no vmlinuz`, EXIT_FAILED);
   return { kernelRelease, kernelVersion, vmlinuz, modules };
+}
+
+/**
+ * Unpacks xe and what it depends on into guest-modules/, as a guest's insmod takes them.
+ * @returns {string[]} paths relative to the rig, in the order of loading
+ */
+function unpackGuestModules(staging, { kernelRelease, modules }) {
+  const kernel = path.join(staging, 'kernel');
+  // depmod looks for lib/modules; the packages have usr/lib/modules.
+  if (!fs.existsSync(path.join(kernel, 'lib'))) fs.symlinkSync('usr/lib', path.join(kernel, 'lib'));
+  const { command, args } = rootCommand(path.join(staging, 'root'), 'kmod', 'depmod');
+  run(command, [...args, '-b', kernel, kernelRelease]);
+  const dependencies = fs.readFileSync(path.join(staging, modules, 'modules.dep'), 'utf8');
+  const line = dependencies.split('\n').find((each) => each.startsWith(`${GUEST_MODULE}:`));
+  if (line === undefined) throw new RigError(`the kernel has no ${GUEST_MODULE}`, EXIT_FAILED);
+  // modules.dep names first what must be loaded last.
+  const inOrder = [GUEST_MODULE, ...line.slice(line.indexOf(':') + 1).split(' ')]
+    .filter((each) => each !== '')
+    .reverse();
+  fs.mkdirSync(path.join(staging, 'guest-modules'));
+  return inOrder.map((packed) => {
+    const unpacked = `guest-modules/${path.basename(packed, '.xz')}`;
+    const busybox = path.join(staging, 'root/usr/bin/busybox');
+    const bytes = execFileSync(busybox, ['unxz', '-c', path.join(staging, modules, packed)], {
+      maxBuffer: 2 ** 28,
+    });
+    fs.writeFileSync(path.join(staging, unpacked), bytes);
+    return unpacked;
+  });
 }
 
 /**

@@ -6,7 +6,11 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 
 /** Raised when build-rig.mjs puts something else into the rig, so that older ones are rebuilt. */
-export const RECIPE = 1;
+export const RECIPE = 2;
+
+/** The dynamic loader and the libraries of a Debian root. */
+const LOADER = 'usr/lib64/ld-linux-x86-64.so.2';
+const LIBRARIES = 'usr/lib/x86_64-linux-gnu';
 
 /** @returns {string} the rig's directory, which need not exist: the same for every checkout */
 export function rigDirectory() {
@@ -26,6 +30,7 @@ export function rigDirectory() {
  * @property {string} kernelVersion package version of the kernel
  * @property {string} vmlinuz path of the kernel image
  * @property {string} modules path of the kernel's modules directory
+ * @property {string[]} guestModules paths of xe and what it depends on, in the order of loading
  * @property {string} busybox path of a statically linked busybox, for an initramfs
  */
 
@@ -47,9 +52,11 @@ export function findRig(directory = rigDirectory()) {
     kernelVersion: stamp.kernelVersion,
     vmlinuz: path.join(directory, stamp.vmlinuz),
     modules: path.join(directory, stamp.modules),
+    guestModules: stamp.guestModules.map((each) => path.join(directory, each)),
     busybox: path.join(directory, 'root/usr/bin/busybox'),
   };
-  for (const file of [rig.vmlinuz, rig.modules, rig.busybox, ...qemuFiles(rig.root)]) {
+  const { vmlinuz, modules, busybox, guestModules } = rig;
+  for (const file of [vmlinuz, modules, busybox, ...guestModules, ...qemuFiles(rig.root)]) {
     try {
       fs.accessSync(file, fs.constants.R_OK);
     } catch (error) {
@@ -67,29 +74,39 @@ export function findRig(directory = rigDirectory()) {
  * @returns {{ command: string, args: string[], env: Record<string, string> }} env: to be added
  */
 export function qemuCommand(rig) {
-  const [loader, qemu] = qemuFiles(rig.root);
-  const libraries = path.join(rig.root, 'usr/lib/x86_64-linux-gnu');
+  const { command, args } = rootCommand(rig.root, 'qemu-system-x86_64');
   return {
-    command: loader,
+    command,
     args: [
-      // The host's libraries may be older than the ones this QEMU was linked with.
-      '--inhibit-cache',
-      '--library-path',
-      libraries,
-      qemu,
+      ...args,
       ...['-L', path.join(rig.root, 'usr/share/qemu')],
       ...['-L', path.join(rig.root, 'usr/share/seabios')],
     ],
-    env: { QEMU_MODULE_DIR: path.join(libraries, 'qemu') },
+    env: { QEMU_MODULE_DIR: path.join(rig.root, LIBRARIES, 'qemu') },
+  };
+}
+
+/**
+ * How to start a program of the rig's root on the host's file system.
+ * @param {string} root the Debian root
+ * @param {string} program a file in its usr/bin
+ * @param {string} name what the program is to find as its own name
+ * @returns {{ command: string, args: string[] }}
+ */
+export function rootCommand(root, program, name = program) {
+  return {
+    command: path.join(root, LOADER),
+    args: [
+      // The host's libraries may be older than the ones this program was linked with.
+      ...['--inhibit-cache', '--library-path', path.join(root, LIBRARIES)],
+      ...['--argv0', name, path.join(root, 'usr/bin', program)],
+    ],
   };
 }
 
 /** @returns {[loader: string, qemu: string]} */
 function qemuFiles(root) {
-  return [
-    path.join(root, 'usr/lib64/ld-linux-x86-64.so.2'),
-    path.join(root, 'usr/bin/qemu-system-x86_64'),
-  ];
+  return [path.join(root, LOADER), path.join(root, 'usr/bin/qemu-system-x86_64')];
 }
 
 function readStamp(directory) {

@@ -1,7 +1,9 @@
 /** An emulated GPU with the PF driver on it, and its VFs behind the variant driver. */
 import { Fault } from '../base/fault.ts';
+import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
+import type { TurnSource } from '../gpu/engine/contracts.ts';
 import { CAPABILITY, type FirmwareVersion, type VfProfile } from '../migration/vf-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
@@ -39,12 +41,13 @@ export class EmulatedHost implements VfHost {
   /**
    * Makes the GPU and enables its VFs.
    *
+   * @param turns where the engines get their turns from; the thread's event loop unless given
    * @throws {Fault} EINVAL for what the platform does not have, EPERM for VRAM on an integrated part,
    * ENOSPC when the quotas do not fit
    */
-  static async create(options: EmulatedHostOptions): Promise<EmulatedHost> {
+  static async create(options: EmulatedHostOptions, turns?: TurnSource): Promise<EmulatedHost> {
     const { platform, vfs, deviceId, revisionId, gucVersion } = options;
-    const gpu = new EmulatedGpu({ platform, deviceId, revisionId, gucVersion });
+    const gpu = new EmulatedGpu({ platform, deviceId, revisionId, gucVersion, turns });
     try {
       if (options.vramSize !== undefined && !gpu.platform.discrete)
         throw new Fault('EPERM', `${gpu.platform.title} has no VRAM`, { hint: 'leave --vram out' });
@@ -93,6 +96,11 @@ export class EmulatedHost implements VfHost {
       gucVersion: { major, minor, patch },
       capabilities: flags | (hasMemirq ? CAPABILITY.MEMIRQ : 0),
     };
+  }
+
+  /** What the driver of a VF made it do so far. @throws {Fault} ENODEV */
+  counters(vfid: number): CounterSnapshot {
+    return this.gpu.counters(vfid).snapshot();
   }
 
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */

@@ -86,6 +86,10 @@ export class LinuxHost implements VfHost {
     throw new Fault('EOPNOTSUPP', 'what a real VF holds can be seen in its stream only');
   }
 
+  counters(): never {
+    throw new Fault('EOPNOTSUPP', 'a real VF counts nothing that could be asked for');
+  }
+
   async close(): Promise<void> {
     for (const vfid of [...this.#vfs.keys()]) await this.release(vfid);
   }

@@ -1,10 +1,13 @@
 /** What the thread that serves VFs and the thread that started it say to each other. */
 
 import type { ErrnoName } from '../base/errno.ts';
+import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
 import type { EmulatedHostOptions } from './emulated-host.ts';
 import type { LinuxHostOptions } from './linux-host.ts';
+
+export type { CounterSnapshot, NamedCounts } from '../gpu/counters.ts';
 
 /** A VF and where it is served. */
 export interface ServedSocket {
@@ -30,6 +33,7 @@ export type ServeOptions = ServeCommon &
 export type ServeRequest =
   | { readonly op: 'status' }
   | { readonly op: 'digests'; readonly vfid: number }
+  | { readonly op: 'counters'; readonly vfid: number }
   | { readonly op: 'stop' };
 
 /** A served VF as its server knows it. */
@@ -47,6 +51,7 @@ export interface VfStatus {
 export interface ServeAnswers {
   readonly status: readonly VfStatus[];
   readonly digests: VfDigests;
+  readonly counters: CounterSnapshot;
   readonly stop: undefined;
 }
 

@@ -45,7 +45,10 @@ class ServingThread {
   static async start(options: ServeOptions): Promise<ServingThread> {
     const { pollUs, pf } = options;
     const loop = new ServerLoop(pollUs === undefined ? {} : { pollUs });
-    const host = await makeHost(options);
+    const host = await makeHost(options, loop).catch(async (error: unknown) => {
+      await loop.stop();
+      throw error;
+    });
     const thread = new ServingThread(host, loop, pf);
     if (host instanceof LinuxHost)
       host.events.on(({ type, vfid }) => {
@@ -72,6 +75,8 @@ class ServingThread {
         return await this.status();
       case 'digests':
         return this.#host.digests(request.vfid);
+      case 'counters':
+        return this.#host.counters(request.vfid);
       case 'stop':
         void this.#loop.stop();
         return undefined;
@@ -134,13 +139,13 @@ class ServingThread {
   }
 }
 
-async function makeHost(options: ServeOptions): Promise<VfHost> {
+async function makeHost(options: ServeOptions, loop: ServerLoop): Promise<VfHost> {
   if (options.pf !== undefined) {
     const host = new LinuxHost(options);
     logFunctions(host.events, say);
     return host;
   }
-  const host = await EmulatedHost.create(options);
+  const host = await EmulatedHost.create(options, loop);
   logPf(host.pf.events, say);
   return host;
 }

@@ -38,6 +38,8 @@ export class ServedHost {
     this.#worker = new Worker(new URL('./serve-worker.js', import.meta.url), {
       workerData: options,
       name: `xe-vfio ${options.pf ?? options.platform}`,
+      // Descriptors come over sockets and go by libc, of which Node knows nothing.
+      trackUnmanagedFds: false,
     });
     this.#exit = new Promise((resolve) => {
       this.#worker.once('error', (error) => {

@@ -1,4 +1,5 @@
 /** Where served VFs come from: an emulated GPU, or one of this machine. */
+import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
@@ -13,6 +14,8 @@ export interface VfHost {
   profile(vfid: number): VfProfile;
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
   digests(vfid: number): VfDigests;
+  /** What the driver of a VF made it do so far. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
+  counters(vfid: number): CounterSnapshot;
   /** Lets go of everything; devices were closed before. Idempotent. */
   close(): void | Promise<void>;
 }

@@ -74,6 +74,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/doctor.ts'),
   },
   {
+    name: 'guest',
+    summary: 'boot a stock Linux guest with VFs and exercise them',
+    load: () => import('./commands/guest.ts'),
+  },
+  {
     name: 'bench',
     summary: 'measure beside yardsticks, as ratios',
     load: () => import('./commands/bench.ts'),

@@ -89,9 +89,17 @@ function canonical(runtime: VfRuntime, ggttStart: number): unknown {
       wqBase: place(context.wqBase),
       lrcs: context.lrcs.map(({ low, high }) => [low - ggttStart, high]),
       policies: [...context.policies].sort(byKey),
+      run: {
+        ...context.run,
+        positions: [...context.run.positions]
+          .sort(byKey)
+          .map(([lrc, position]) => [lrc, position.rebased(-ggttStart).dwords]),
+      },
     })),
     doorbells: [...runtime.doorbells.values()].sort(byId),
     schedulingPolicies: [...runtime.schedulingPolicies].sort(byKey),
     optIns: [...runtime.optIns].sort((a, b) => a - b),
+    unsent: runtime.unsent,
+    nextFault: runtime.nextFault,
   };
 }

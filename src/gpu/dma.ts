@@ -1,84 +1,86 @@
 /** Guest memory that a VF may reach, by I/O virtual address. */
+import { dataView } from '../base/int.ts';
+import { VFIO_DMA_MAP_FLAG } from '../vfio/uapi.ts';
 import type { PciFunction } from '../vfio-pci/pci-function.ts';
 
 type DmaMapping = Parameters<PciFunction['dmaMap']>[0];
 
+/** A mapping as the device looks it up. */
+export interface DmaRange {
+  /** First I/O virtual address, and the first one past the end. */
+  readonly start: number;
+  readonly end: number;
+  readonly readable: boolean;
+  readonly writable: boolean;
+  /** The memory in windows, with a DataView over each; empty when messages reach it. */
+  readonly windows: readonly Uint8Array[];
+  readonly views: readonly DataView[];
+  readonly memory: DmaMapping['memory'];
+}
+
 /** The DMA mappings of one VF, sorted by address; they never overlap. */
 export class DmaTable {
-  #mappings: DmaMapping[] = [];
+  #ranges: DmaRange[] = [];
+  #last: DmaRange | undefined;
+  #version = 0;
+
+  /** Changes whenever a mapping that was there is gone. */
+  get version(): number {
+    return this.#version;
+  }
 
   /** Adds a mapping; the caller has made sure that it overlaps none. */
-  add(mapping: DmaMapping): void {
-    this.#mappings.splice(this.#after(mapping.iova), 0, mapping);
+  add({ iova, size, flags, memory }: DmaMapping): void {
+    const windows = memory.windows ?? [];
+    this.#ranges.splice(this.#after(iova), 0, {
+      start: iova,
+      end: iova + size,
+      readable: (flags & VFIO_DMA_MAP_FLAG.READ) !== 0,
+      writable: (flags & VFIO_DMA_MAP_FLAG.WRITE) !== 0,
+      windows,
+      views: windows.map(dataView),
+      memory,
+    });
   }
 
   /** Forgets the mapping. */
-  remove(mapping: DmaMapping): void {
-    const at = this.#after(mapping.iova) - 1;
-    if (this.#mappings[at]?.iova === mapping.iova) this.#mappings.splice(at, 1);
+  remove({ iova }: DmaMapping): void {
+    const at = this.#after(iova) - 1;
+    if (this.#ranges[at]?.start !== iova) return;
+    this.#ranges.splice(at, 1);
+    this.#forget();
   }
 
   /** Forgets all of them. */
   clear(): void {
-    this.#mappings = [];
+    this.#ranges = [];
+    this.#forget();
   }
 
-  /** Reads inside one 4 KiB page. @returns false when nothing is mapped there or it failed */
-  read(iova: number, target: Uint8Array): boolean {
-    const mapping = this.#find(iova, target.length);
-    if (mapping === undefined) return false;
-    const window = windowOf(mapping, iova - mapping.iova, target.length);
-    if (window === undefined)
-      return attempt(() => mapping.memory.read(iova - mapping.iova, target));
-    target.set(window);
-    return true;
+  /** The mapping that `iova` is in, if any. */
+  find(iova: number): DmaRange | undefined {
+    const last = this.#last;
+    if (last !== undefined && iova >= last.start && iova < last.end) return last;
+    const range = this.#ranges[this.#after(iova) - 1];
+    if (range === undefined || iova >= range.end) return undefined;
+    this.#last = range;
+    return range;
   }
 
-  /** Writes inside one 4 KiB page. @returns false when nothing is mapped there or it failed */
-  write(iova: number, source: Uint8Array): boolean {
-    const mapping = this.#find(iova, source.length);
-    if (mapping === undefined) return false;
-    // By message even when mapped here: it is the mapping that knows whether it may be written.
-    return attempt(() => mapping.memory.write(iova - mapping.iova, source));
+  #forget(): void {
+    this.#last = undefined;
+    this.#version++;
   }
 
   /** Position of the first mapping that begins above `iova`; a guest may have tens of thousands. */
   #after(iova: number): number {
     let low = 0;
-    let high = this.#mappings.length;
+    let high = this.#ranges.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#mappings[middle] as DmaMapping).iova <= iova) low = middle + 1;
+      if ((this.#ranges[middle] as DmaRange).start <= iova) low = middle + 1;
       else high = middle;
     }
     return low;
-  }
-
-  #find(iova: number, length: number): DmaMapping | undefined {
-    const mapping = this.#mappings[this.#after(iova) - 1];
-    if (mapping === undefined || iova + length > mapping.iova + mapping.size) return undefined;
-    return mapping;
-  }
-}
-
-function windowOf(mapping: DmaMapping, offset: number, length: number): Uint8Array | undefined {
-  const { windows } = mapping.memory;
-  if (windows === undefined) return undefined;
-  let start = offset;
-  for (const window of windows) {
-    if (start + length <= window.length) return window.subarray(start, start + length);
-    start -= window.length;
-    if (start < 0) return undefined;
-  }
-  return undefined;
-}
-
-function attempt(access: () => void): boolean {
-  try {
-    access();
-    return true;
-  } catch {
-    // A device's access that the host refuses is dropped, as an IOMMU would.
-    return false;
   }
 }

@@ -1,8 +1,9 @@
-/** An emulated Intel GPU: one PF with up to 63 VFs, without engines. */
+/** An emulated Intel GPU: one PF with up to 63 VFs. */
 import { Fault } from '../base/fault.ts';
 import type { GtPort, GucVersion, PfDevicePort, TilePort } from '../pf/ports.ts';
 import type { PciFunction } from '../vfio-pci/pci-function.ts';
 import { VF_ABI_MIGRATION, type VfAbiVersion } from '../xe/guc/vf-actions.ts';
+import { hwconfigTable } from '../xe/hwconfig.ts';
 import {
   EMULATED_TOTAL_VFS,
   EMULATED_VRAM_RESERVED,
@@ -12,9 +13,13 @@ import {
   platformByName,
   vramSizeOfDevice,
 } from '../xe/platforms.ts';
+import type { VfCounters } from './counters.ts';
 import { type VfDigests, vfDigests } from './digests.ts';
+import { contextLoader } from './engine/context-loader.ts';
+import type { ContextLoader, TurnSource } from './engine/contracts.ts';
+import { EngineTurns, eventLoopTurns } from './engine-turns.ts';
 import { GpuFaults } from './faults.ts';
-import { readFuseRegister } from './fuse-registers.ts';
+import { fuseRegisters } from './fuse-registers.ts';
 import { Ggtt } from './ggtt.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
@@ -40,6 +45,12 @@ export interface EmulatedGpuOptions {
   readonly vramSize?: number | undefined;
   /** Runs a task soon, never before its caller returned; `queueMicrotask` unless given. */
   readonly schedule?: ((task: () => void) => void) | undefined;
+  /** Where the engines get their turns from; the event loop of this thread unless given. */
+  readonly turns?: TurnSource | undefined;
+  /** What puts contexts on engines; the command streamer unless given. */
+  readonly loader?: ContextLoader | undefined;
+  /** The engines' clock, milliseconds with fractions; the machine's monotonic one unless given. */
+  readonly now?: (() => number) | undefined;
 }
 
 /** An emulated GPU. Its VFs come to life when the PF's driver provisions them. */
@@ -53,6 +64,8 @@ export class EmulatedGpu {
   readonly #vram: Vram | undefined;
   readonly #gucs: readonly Guc[];
   readonly #functions = new Map<number, VfFunction>();
+  readonly #turns: EngineTurns;
+  readonly #fuses: ReadonlyMap<number, number>;
 
   /** @throws {Fault} EINVAL for an unknown platform, device id or an impossible number of VFs */
   constructor(options: EmulatedGpuOptions) {
@@ -66,7 +79,10 @@ export class EmulatedGpu {
       throw new Fault('EINVAL', `${totalVfs} VFs are not 1 to ${EMULATED_TOTAL_VFS}`);
     this.#ggtt = new Ggtt(platform.wopcmSize);
     this.#vram = platform.discrete ? new Vram(usableVram(platform, deviceId, options)) : undefined;
-    this.#gucs = platform.gts.map((gt) => this.#makeGuc(gt, totalVfs, options));
+    this.#fuses = fuseRegisters(platform);
+    const now = options.now ?? (() => performance.now());
+    this.#turns = new EngineTurns(options.turns ?? eventLoopTurns, () => this.#gucs, now);
+    this.#gucs = platform.gts.map((gt) => this.#makeGuc(gt, totalVfs, options, now));
     this.device = {
       deviceId,
       revisionId: options.revisionId ?? platform.defaultRevisionId,
@@ -85,6 +101,11 @@ export class EmulatedGpu {
     return this.#function(vfid);
   }
 
+  /** What the driver of a VF made it do. @throws {Fault} ENODEV */
+  counters(vfid: number): VfCounters {
+    return this.#function(vfid).counters;
+  }
+
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
   digests(vfid: number): VfDigests {
     this.#check(vfid);
@@ -97,6 +118,7 @@ export class EmulatedGpu {
 
   /** Lets go of all memory. Idempotent. */
   close(): void {
+    this.#turns.close();
     for (const vf of this.#functions.values()) vf.close();
     this.#functions.clear();
     this.#ggtt.close();
@@ -107,13 +129,14 @@ export class EmulatedGpu {
     this.close();
   }
 
-  #makeGuc(gt: PlatformGt, totalVfs: number, options: EmulatedGpuOptions): Guc {
+  #makeGuc(gt: PlatformGt, totalVfs: number, options: EmulatedGpuOptions, now: () => number): Guc {
     return new Guc(
       {
         gt,
         discrete: this.platform.discrete,
         version: options.gucVersion ?? DEFAULT_GUC_VERSION,
         abi: options.vfAbiVersion ?? VF_ABI_MIGRATION,
+        hwconfig: gt.type === 'main' ? hwconfigTable(this.platform) : undefined,
       },
       {
         totalVfs,
@@ -121,12 +144,20 @@ export class EmulatedGpu {
         faults: this.faults,
         schedule: options.schedule ?? queueMicrotask,
         host: (vfid) => this.#function(vfid),
+        loader: options.loader ?? contextLoader,
+        now,
+        wake: () => this.#turns.wake(),
       },
     );
   }
 
   #tile(): TilePort {
-    return { id: 0, ggtt: this.#ggtt, vram: this.#vram, gts: this.#gucs.map(gtPort) };
+    return {
+      id: 0,
+      ggtt: this.#ggtt,
+      vram: this.#vram,
+      gts: this.#gucs.map((guc) => gtPort(guc, this.#fuses)),
+    };
   }
 
   #check(vfid: number): void {
@@ -161,7 +192,7 @@ function usableVram(platform: Platform, deviceId: number, options: EmulatedGpuOp
   return size;
 }
 
-function gtPort(guc: Guc): GtPort {
+function gtPort(guc: Guc, fuses: ReadonlyMap<number, number>): GtPort {
   const { id, tileId, type } = guc.identity.gt;
   return {
     id,
@@ -170,6 +201,6 @@ function gtPort(guc: Guc): GtPort {
     guc,
     readVfFlag: (vfid, n) => guc.readFlag(vfid, n),
     writeVfFlag: (vfid, n, value) => guc.writeFlag(vfid, n, value),
-    readRegister: readFuseRegister,
+    readRegister: (offset) => fuses.get(offset) ?? 0,
   };
 }

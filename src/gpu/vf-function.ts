@@ -1,37 +1,33 @@
 /** One emulated VF as a PCI function. */
 
-import { alignDown, alignUp, roundUpPowerOfTwo } from '../base/int.ts';
 import { signalEventFd } from '../sys/eventfd.ts';
 import type { Bar, PciFunction } from '../vfio-pci/pci-function.ts';
 import { VF_NOTIFY } from '../xe/guc/pf-actions.ts';
 import { GTTMMADR, PCI_VENDOR_ID_INTEL, type Platform, XE_BAR } from '../xe/platforms.ts';
 import { GGTT_PAGE_SIZE } from '../xe/pte.ts';
-import type { DeviceMemory } from './device-memory.ts';
+import { APERTURE_BLOCK, registerBlockOf, VfCounters } from './counters.ts';
 import { DmaTable } from './dma.ts';
-import { type Ggtt, type GgttWindow, pteOffset } from './ggtt.ts';
+import type { EngineInstance, ExecutionHost } from './engine/contracts.ts';
+import type { CcsStore } from './flat-ccs.ts';
+import { type Ggtt, pteOffset } from './ggtt.ts';
 import type { Guc } from './guc/guc.ts';
 import type { GucVfHost } from './guc/guc-vf-host.ts';
+import { PhysicalMemory } from './memory/physical-memory.ts';
+import { PpgttSpaces } from './memory/ppgtt-spaces.ts';
 import { VfAddressSpace } from './vf-address-space.ts';
+import { VfBars } from './vf-bars.ts';
 import { CONFIG_SIZE, VfConfigSpace } from './vf-config-space.ts';
+import { executionHost } from './vf-execution.ts';
 import { type RegisterTarget, VF_REGISTER_HANDLERS } from './vf-registers.ts';
-import type { VfVram, Vram } from './vram.ts';
+import type { Vram } from './vram.ts';
 
 type DmaMapping = Parameters<PciFunction['dmaMap']>[0];
-type Area = Bar['areas'][number];
 
 /** VFIO_PCI_MSI_IRQ_INDEX. */
 const MSI_INDEX = 1;
 
 /** Bytes up to which copying one by one beats making views. */
 const SMALL_ACCESS = 8;
-
-const ABSENT: Bar = { size: 0, is64Bit: false, prefetchable: false, areas: [] };
-
-interface KnownBars {
-  readonly ggtt: GgttWindow | undefined;
-  readonly vram: VfVram | undefined;
-  readonly bars: readonly Bar[];
-}
 
 /** What a VF is part of. */
 export interface VfSurroundings {
@@ -54,18 +50,24 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   readonly vectors = { intx: 0, msi: 1, msix: 0 };
   readonly mainGuc: Guc;
   readonly mediaGuc: Guc | undefined;
+  /** Memory by physical address, and who is told of the device's writes to it. */
+  readonly physical: PhysicalMemory;
+  /** Memory by the addresses of the VF's PPGTTs. */
+  readonly ppgtts: PpgttSpaces;
   /** Memory by the VF's GGTT addresses. */
   readonly memory: VfAddressSpace;
+  /** What the VF's driver made this function do. */
+  readonly counters = new VfCounters();
   readonly #around: VfSurroundings;
   readonly #config: VfConfigSpace;
   readonly #dma = new DmaTable();
+  readonly #executions = new Map<string, ExecutionHost>();
+  readonly #bars = new VfBars();
   readonly #dword = new Uint8Array(4);
   readonly #dwordView = new DataView(this.#dword.buffer);
   /** The page that user space maps as a write barrier: plain memory. */
   #barrierPage: Uint8Array | undefined;
   #msi: number | null = null;
-  /** The BARs as they follow from what the VF owns now. */
-  #bars: KnownBars | undefined;
 
   constructor(vfid: number, around: VfSurroundings) {
     this.vfid = vfid;
@@ -74,24 +76,30 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     this.mainGuc = around.mainGuc;
     this.mediaGuc = around.mediaGuc;
     this.#config = new VfConfigSpace(around.platform, around.deviceId, around.revisionId);
+    this.physical = new PhysicalMemory({ vfid, vram: around.vram, dma: this.#dma });
+    this.ppgtts = new PpgttSpaces(this.physical, around.platform.discrete);
     this.memory = new VfAddressSpace({
       ggtt: () => around.ggtt.window(vfid),
-      vram: () => around.vram?.object(vfid),
-      dma: this.#dma,
+      physical: this.physical,
     });
   }
 
+  /** Compression metadata of the VF's memory. */
+  get flatCcs(): CcsStore {
+    return this.physical.flatCcs;
+  }
+
+  get onDmaWrite(): ((iova: number, size: number) => void) | undefined {
+    return this.physical.onDmaWrite;
+  }
+
+  set onDmaWrite(listener: ((iova: number, size: number) => void) | undefined) {
+    this.physical.onDmaWrite = listener;
+  }
+
   get bars(): readonly Bar[] {
-    const ggtt = this.#around.ggtt.window(this.vfid);
-    const vram = this.#around.vram?.object(this.vfid);
-    let known = this.#bars;
-    if (known === undefined || known.ggtt !== ggtt || known.vram !== vram) {
-      const gttmmadr = gttmmadrBar(ggtt);
-      const lmem = vram === undefined ? ABSENT : lmemBar(vram);
-      known = { ggtt, vram, bars: [gttmmadr, ABSENT, lmem, ABSENT, ABSENT, ABSENT] };
-      this.#bars = known;
-    }
-    return known.bars;
+    const { ggtt, vram } = this.#around;
+    return this.#bars.of(ggtt.window(this.vfid), vram?.object(this.vfid));
   }
 
   configRead(offset: number, bytes: Uint8Array, at: number, count: number): void {
@@ -117,11 +125,32 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   }
 
   raiseIrq(index: number, vector: number): void {
-    if (index === MSI_INDEX && vector === 0) this.raiseMsi();
+    if (index === MSI_INDEX && vector === 0 && this.#msi !== null) signalEventFd(this.#msi);
   }
 
-  raiseMsi(): void {
+  raiseMsi(source: string): void {
+    this.counters.interrupt(source);
     if (this.#msi !== null) signalEventFd(this.#msi);
+  }
+
+  execution({ name }: EngineInstance): ExecutionHost {
+    let host = this.#executions.get(name);
+    if (host === undefined) {
+      host = executionHost(name, {
+        memory: this.memory,
+        ppgtts: this.ppgtts,
+        flatCcs: this.flatCcs,
+        discrete: this.#around.platform.discrete,
+        counters: this.counters,
+        raiseMsi: (source) => this.raiseMsi(source),
+      });
+      this.#executions.set(name, host);
+    }
+    return host;
+  }
+
+  invalidateTlbs(): void {
+    this.physical.invalidateTlbs();
   }
 
   dmaMap(mapping: DmaMapping): void {
@@ -130,6 +159,7 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
 
   dmaUnmap(mapping: DmaMapping): void {
     this.#dma.remove(mapping);
+    this.flatCcs.forget(mapping.iova, mapping.size);
   }
 
   /**
@@ -139,8 +169,11 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   functionLevelReset(): Promise<void> {
     this.#config.reset();
     this.#barrierPage = undefined;
+    this.ppgtts.clear();
+    this.flatCcs.clear();
     for (const guc of [this.mainGuc, this.mediaGuc]) {
       if (guc === undefined) continue;
+      guc.scheduler.reset(this.vfid);
       guc.vf(this.vfid).execution = 'reset';
       guc.notifyPf(this.vfid, VF_NOTIFY.FLR);
     }
@@ -193,16 +226,23 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   }
 
   #readDword(offset: number): number {
-    if (offset < GTTMMADR.mmioEnd) return VF_REGISTER_HANDLERS.get(offset)?.read(this) ?? 0;
-    if (offset < GTTMMADR.barrierPage || this.#barrierPage === undefined) return 0;
+    if (offset < GTTMMADR.mmioEnd) {
+      this.counters.registerRead(registerBlockOf(offset));
+      return VF_REGISTER_HANDLERS.get(offset)?.read(this) ?? 0;
+    }
+    if (offset < GTTMMADR.barrierPage) return 0;
+    this.counters.registerRead(APERTURE_BLOCK.BARRIER);
+    if (this.#barrierPage === undefined) return 0;
     this.#dword.set(this.#barrierPage.subarray(offset & 0xffc, (offset & 0xffc) + 4));
     return this.#dwordView.getInt32(0, true);
   }
 
   #writeDword(offset: number, value: number): void {
     if (offset < GTTMMADR.mmioEnd) {
+      this.counters.registerWrite(registerBlockOf(offset));
       VF_REGISTER_HANDLERS.get(offset)?.write(this, value);
     } else if (offset >= GTTMMADR.barrierPage) {
+      this.counters.registerWrite(APERTURE_BLOCK.BARRIER);
       this.#barrierPage ??= new Uint8Array(GGTT_PAGE_SIZE);
       this.#dwordView.setInt32(0, value, true);
       this.#barrierPage.set(this.#dword, offset & 0xffc);
@@ -211,6 +251,8 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
 
   /** Bytes of PTEs, by offset in the GGTT half of BAR 0: outside of the window zeros, dropped. */
   #ggttBytes(offset: number, bytes: Uint8Array, at: number, count: number, write: boolean): void {
+    if (write) this.counters.registerWrite(APERTURE_BLOCK.GGTT);
+    else this.counters.registerRead(APERTURE_BLOCK.GGTT);
     if (!write) bytes.fill(0, at, at + count);
     const window = this.#around.ggtt.window(this.vfid);
     if (window === undefined || !(write || window.memory.exists)) return;
@@ -232,6 +274,7 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   }
 
   #readLmem(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    this.counters.registerRead(APERTURE_BLOCK.LMEM);
     const vram = this.#around.vram?.object(this.vfid);
     const inside = vram?.memory.exists === true ? Math.min(count, vram.size - offset) : 0;
     if (vram !== undefined && inside > 0) bytes.set(vram.view(offset, inside), at);
@@ -239,41 +282,10 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
   }
 
   #writeLmem(offset: number, bytes: Uint8Array, at: number, count: number): void {
+    this.counters.registerWrite(APERTURE_BLOCK.LMEM);
     const vram = this.#around.vram?.object(this.vfid);
     const inside = vram === undefined ? 0 : Math.min(count, vram.size - offset);
     if (vram !== undefined && inside > 0)
       vram.view(offset, inside).set(bytes.subarray(at, at + inside));
   }
-}
-
-function gttmmadrBar(window: GgttWindow | undefined): Bar {
-  const areas = window === undefined ? [] : ggttAreas(window);
-  return { size: GTTMMADR.size, is64Bit: true, prefetchable: false, areas };
-}
-
-/** The whole pages of BAR 0 that hold PTEs of this VF and of nobody else. */
-function ggttAreas(window: GgttWindow): readonly Area[] {
-  const start = pteOffset(window.start);
-  const first = alignUp(start, GGTT_PAGE_SIZE);
-  const size = alignDown(start + pteOffset(window.size), GGTT_PAGE_SIZE) - first;
-  if (size <= 0) return [];
-  const fdOffset = window.memory.fdOffset + first - start + window.memoryOffset;
-  return [memoryArea(window.memory, GTTMMADR.ggttStart + first, size, fdOffset)];
-}
-
-function lmemBar(vram: VfVram): Bar {
-  const areas = [memoryArea(vram.memory, 0, vram.size, 0)];
-  return { size: roundUpPowerOfTwo(vram.size), is64Bit: true, prefetchable: true, areas };
-}
-
-/** An area whose descriptor is made when somebody asks for it. */
-function memoryArea(memory: DeviceMemory, offset: number, size: number, fdOffset: number): Area {
-  return {
-    offset,
-    size,
-    fdOffset,
-    get fd() {
-      return memory.fd;
-    },
-  };
 }

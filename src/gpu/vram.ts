@@ -5,12 +5,16 @@
  * Source: drivers/gpu/drm/xe/xe_lmtt.c (2 MiB pages), xe_gt_sriov_pf_config.c.
  */
 import { Fault } from '../base/fault.ts';
+import { dataView } from '../base/int.ts';
 import { formatSize } from '../base/size.ts';
 import type { VramObject, VramPort } from '../pf/ports.ts';
 import { DeviceMemory } from './device-memory.ts';
 
 /** Bytes of a page of the local memory translation table. */
 export const LMTT_PAGE_SIZE = 2 * 2 ** 20;
+
+/** Bytes of the pieces in which the device keeps a VF's VRAM at hand. */
+const VRAM_WINDOW_SIZE = 2 ** 30;
 
 /** The VRAM of one VF. */
 export class VfVram implements VramObject {
@@ -20,8 +24,29 @@ export class VfVram implements VramObject {
     this.memory = new DeviceMemory(`xe-vram-vf${vfid}`, size);
   }
 
+  readonly #windows: Uint8Array[] = [];
+  readonly #views: DataView[] = [];
+
   get size(): number {
     return this.memory.size;
+  }
+
+  /** The piece of at most {@link VRAM_WINDOW_SIZE} bytes that `offset` is in, always the same. */
+  window(offset: number): Uint8Array {
+    const index = Math.floor(offset / VRAM_WINDOW_SIZE);
+    return this.#windows[index] ?? this.#makeWindow(index);
+  }
+
+  /** The same piece for numbers. */
+  windowView(offset: number): DataView {
+    const index = Math.floor(offset / VRAM_WINDOW_SIZE);
+    if (this.#windows[index] === undefined) this.#makeWindow(index);
+    return this.#views[index] as DataView;
+  }
+
+  /** Where in its piece `offset` is. */
+  offsetInWindow(offset: number): number {
+    return offset % VRAM_WINDOW_SIZE;
   }
 
   view(offset: number, length: number): Uint8Array {
@@ -31,6 +56,14 @@ export class VfVram implements VramObject {
   clear(): void {
     this.memory.clear();
   }
+
+  #makeWindow(index: number): Uint8Array {
+    const start = index * VRAM_WINDOW_SIZE;
+    const window = this.memory.view(start, Math.min(VRAM_WINDOW_SIZE, this.size - start));
+    this.#windows[index] = window;
+    this.#views[index] = dataView(window);
+    return window;
+  }
 }
 
 /** The VRAM of one tile. */
@@ -38,10 +71,16 @@ export class Vram implements VramPort {
   readonly usable: number;
   readonly #objects = new Map<number, VfVram>();
   #used = 0;
+  #version = 0;
 
   /** @param usable bytes that can be given away */
   constructor(usable: number) {
     this.usable = usable;
+  }
+
+  /** Changes whenever what a VF owns does. */
+  get version(): number {
+    return this.#version;
   }
 
   /** What `vfid` owns, if anything. */
@@ -58,6 +97,7 @@ export class Vram implements VramPort {
       throw new Fault('ENOSPC', `${formatSize(size)} of VRAM wanted, ${formatSize(free)} free`);
     const object = new VfVram(vfid, size);
     this.#objects.set(vfid, object);
+    this.#version++;
     this.#used += size;
     return object;
   }
@@ -67,6 +107,7 @@ export class Vram implements VramPort {
     if (object === undefined) return;
     object.memory.close();
     this.#objects.delete(vfid);
+    this.#version++;
     this.#used -= object.size;
   }
 

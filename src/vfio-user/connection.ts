@@ -140,6 +140,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
       if (result === -ERRNO.EAGAIN) result = this.channel.fill(0, this.#nextFill);
       if (!this.#received(result)) return false;
       if (this.#busy || this.#closed) return !this.#closed;
+      if (this.#host.loop.isWorkDue) return true;
     }
     return true;
   }

@@ -5,11 +5,13 @@
  * thread run as usual. While one connection is hot it receives by blocking, which is what makes a
  * round trip short; while several are, it waits for all of them at once. Either way it goes back
  * to the event loop at least every {@link YIELD_AFTER} messages and whenever a device operation
- * takes its time.
+ * takes its time. While somebody has work to do between messages, nothing waits: what is there is
+ * served, then the work gets a turn.
  */
 import { EventFd } from '../sys/eventfd.ts';
 import { POLL } from '../sys/poll.ts';
 import { Readiness } from '../sys/readiness.ts';
+import { LoopTurns, type TurnTicket } from './loop-turns.ts';
 
 /** Messages between two visits to the event loop, about a third of a millisecond of small ones. */
 const YIELD_AFTER = 32;
@@ -73,6 +75,7 @@ export class ServerLoop {
   #running: Promise<void> | undefined;
   #stopped = false;
   #nudge: (() => void) | undefined;
+  readonly #turns = new LoopTurns(() => this.#nudge?.());
 
   constructor(options: ServerLoopOptions = {}) {
     this.pollUs = options.pollUs ?? 0;
@@ -149,6 +152,19 @@ export class ServerLoop {
     this.#active = true;
   }
 
+  /** True when work wants a turn: whoever serves messages by waiting must return. */
+  get isWorkDue(): boolean {
+    return this.#turns.isDue;
+  }
+
+  /**
+   * Has `turn` called between messages: soon, never before this returns, and again after as many
+   * milliseconds as it returns, Infinity for not before the next `wake`.
+   */
+  attach(turn: () => number): TurnTicket {
+    return this.#turns.attach(turn);
+  }
+
   /** Serves until {@link stop}. */
   run(): Promise<void> {
     this.#running ??= this.#serve();
@@ -159,15 +175,17 @@ export class ServerLoop {
     while (!this.#stopped) {
       if (this.#busy > 0) await this.#afterMicrotasks();
       if (this.#stopped) break;
-      if (this.#busy === 0 && this.#active) {
-        if (!this.#serveActive()) this.#active = false;
-        // Timers, messages from other threads and signals get their turn here.
-        await new Promise((resolve) => setImmediate(resolve));
+      const waitMs = this.#turns.run();
+      if (waitMs > 0 && this.#busy === 0 && this.#active) {
+        if (!this.#serveActive(waitMs)) this.#active = false;
+      } else if (waitMs > 0) {
+        await this.#sleep(waitMs);
         this.#dispatch(0);
-      } else {
-        await this.#sleep();
-        this.#dispatch(0);
+        continue;
       }
+      // Timers, messages from other threads and signals get their turn here.
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#dispatch(0);
     }
     await Promise.all([...this.#servers].map((server) => server.close()));
     this.#wake.close();
@@ -178,13 +196,16 @@ export class ServerLoop {
     for (let turn = 0; turn < MICROTASK_TURNS && this.#busy > 0; turn++) await undefined;
   }
 
-  /** Serves what is hot; false when it became quiet. */
-  #serveActive(): boolean {
+  /** Serves what is hot until work is due; false when it became quiet. */
+  #serveActive(workInMs: number): boolean {
     const [only] = this.#hot;
-    if (only !== undefined && this.#hot.size === 1 && only.canBlock)
+    // A blocking receive lasts for the quiet time.
+    const workComes = workInMs < this.quietMs;
+    if (only !== undefined && this.#hot.size === 1 && only.canBlock && !workComes)
       return only.serveHot(YIELD_AFTER, this.pollUs);
-    for (let turn = 0; turn < YIELD_AFTER && this.#busy === 0; turn++)
-      if (!this.#dispatch(this.quietMs)) return false;
+    const patienceMs = workComes ? Math.ceil(workInMs) : this.quietMs;
+    for (let turn = 0; turn < YIELD_AFTER && this.#busy === 0 && !this.isWorkDue; turn++)
+      if (!this.#dispatch(patienceMs)) return workComes;
     return true;
   }
 
@@ -198,10 +219,13 @@ export class ServerLoop {
     return count > 0;
   }
 
-  #sleep(): Promise<void> {
+  #sleep(atMostMs: number): Promise<void> {
     return new Promise((resolve) => {
+      const isTimed = atMostMs !== Number.POSITIVE_INFINITY;
+      const timer = isTimed ? setTimeout(() => this.#nudge?.(), atMostMs) : undefined;
       this.#nudge = () => {
         this.#nudge = undefined;
+        clearTimeout(timer);
         resolve();
       };
       this.#readiness.notify(() => this.#nudge?.());

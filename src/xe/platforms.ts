@@ -72,9 +72,16 @@ export function encodeGmdId(verx100: number, revision: number): number {
 
 // The widest fusing: every copy engine but BCS0 and BCS8 is absent from Xe2 and Xe3 (xe_pci.c).
 const GRAPHICS_ENGINES = ['rcs0', 'bcs0', 'bcs8', 'ccs0'] as const;
-const MEDIA_ENGINES = ['vcs0', 'vecs0'] as const;
+const ONE_MEDIA_SLICE = ['vcs0', 'vecs0'] as const;
+/** As Arc B580 reports them: the odd one of each pair of decoders is fused off. */
+const TWO_MEDIA_SLICES = ['vcs0', 'vcs2', 'vecs0', 'vecs1'] as const;
 
-function gts(graphics: number, media: number, revision: number): readonly PlatformGt[] {
+function gts(
+  graphics: number,
+  media: number,
+  revision: number,
+  mediaEngines: readonly string[],
+): readonly PlatformGt[] {
   return [
     {
       id: 0,
@@ -90,7 +97,7 @@ function gts(graphics: number, media: number, revision: number): readonly Platfo
       type: 'media',
       verx100: media,
       gmdId: encodeGmdId(media, revision),
-      engines: MEDIA_ENGINES,
+      engines: mediaEngines,
     },
   ];
 }
@@ -110,7 +117,7 @@ export const PLATFORMS: Readonly<Record<PlatformName, Platform>> = {
     hasMemirq: true,
     needsSharedVfGtWq: true,
     tiles: 1,
-    gts: gts(3000, 3000, 4),
+    gts: gts(3000, 3000, 4, ONE_MEDIA_SLICE),
     wopcmSize: 8 * 2 ** 20,
     vramSizes: new Map(),
     realTotalVfs: 7,
@@ -125,7 +132,7 @@ export const PLATFORMS: Readonly<Record<PlatformName, Platform>> = {
     hasMemirq: true,
     needsSharedVfGtWq: true,
     tiles: 1,
-    gts: gts(3003, 3002, 0),
+    gts: gts(3003, 3002, 0, ONE_MEDIA_SLICE),
     wopcmSize: 8 * 2 ** 20,
     vramSizes: new Map(),
     realTotalVfs: 7,
@@ -143,7 +150,7 @@ export const PLATFORMS: Readonly<Record<PlatformName, Platform>> = {
     hasMemirq: true,
     needsSharedVfGtWq: false,
     tiles: 1,
-    gts: gts(2001, 1301, 0),
+    gts: gts(2001, 1301, 0, TWO_MEDIA_SLICES),
     wopcmSize: 8 * 2 ** 20,
     // Arc B580, B570, Pro B60 and Pro B50; the others are taken to have 12 GiB.
     vramSizes: new Map([

@@ -11,7 +11,7 @@ import { formatTable } from '../table.ts';
 interface BenchRow {
   readonly benchmark: string;
   readonly name: string;
-  readonly unit: 'ns' | 'B/s' | 'B';
+  readonly unit: 'ns' | 'B/s' | 'B' | 'count';
   readonly ours: number;
   readonly yardstick: number | undefined;
   readonly yardstickName: string;
@@ -43,8 +43,9 @@ export function define(command: Command, context: CommandContext): void {
   examples(command, ['xe-vfio bench', 'xe-vfio bench region-access --json']);
   command.addHelpText(
     'after',
-    '\nBenchmarks: region-access, driver-data, socket-stream, server-memory, idle-vfs. The yardsticks\n' +
-      'are C programs, compiled where there is a compiler; without one only our figures are printed.',
+    '\nBenchmarks: region-access, driver-data, socket-stream, server-memory, idle-vfs,\n' +
+      'guest-engine, guest-probe (needs the guest rig). The yardsticks are C programs, compiled where\n' +
+      'there is a compiler; without one only our figures are printed.',
   );
 }
 
@@ -98,6 +99,7 @@ function verdict(reached: boolean): string {
 }
 
 function quantity(value: number, unit: BenchRow['unit']): string {
+  if (unit === 'count') return String(value);
   if (unit === 'ns') return `${(value / 1000).toFixed(2)} us`;
   return unit === 'B' ? formatSize(Math.round(value)) : `${formatSize(Math.round(value))}/s`;
 }

@@ -4,6 +4,7 @@ import type { ServedHost, VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
 import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
+import { counterLines } from '../counter-output.ts';
 import { UsageFault } from '../exit-codes.ts';
 import { integerOption, rootOption, sizeOption } from '../options.ts';
 import { logServer } from '../server-log.ts';
@@ -15,6 +16,7 @@ interface ServeFlags extends Omit<ServeSettings, 'served'> {
   readonly vf?: readonly (number | 'all')[];
   readonly socketPath?: string;
   readonly pf?: string;
+  readonly stats?: true;
 }
 
 /** `serve`. */
@@ -43,6 +45,7 @@ export function define(command: Command, context: CommandContext): void {
       'look so long for the next message before sleeping',
       integerOption(0, 1_000_000),
     )
+    .option('--stats', 'show what each VF was made to do, at the end and on SIGUSR1')
     .action(async (flags: ServeFlags) => await run(flags, context));
   examples(command, [
     'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
@@ -61,15 +64,32 @@ async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
   context.doing = `serve on ${socket ?? `descriptor ${flags.fd}`}`;
   const served = flags.pf === undefined ? servedVfs(flags) : await realVfs(flags, flags.pf);
   const host = await serveVfs({ ...flags, socket, served });
-  const stop = () => void host.stop();
+  const show = async () => {
+    if (flags.stats === true) await showStats(host, context);
+  };
+  const stop = () => void show().then(() => host.stop());
   logServer(host.events);
   signal.addEventListener('abort', stop, { once: true });
   if (signal.aborted) stop();
   answerParent(host);
   announce(host, context);
+  if (flags.stats === true) process.on('SIGUSR1', show);
   const failure = await host.ended;
+  process.off('SIGUSR1', show);
   if (failure !== undefined) throw failure;
   output.note('stopped');
+}
+
+/** What each served VF was made to do so far; nothing when the server has ended meanwhile. */
+async function showStats(host: ServedHost, { output }: CommandContext): Promise<void> {
+  for (const { vfid } of host.vfs) {
+    const snapshot = await host.ask({ op: 'counters', vfid }).catch(() => undefined);
+    if (snapshot === undefined) return;
+    output.result({ event: 'stats', vfid, ...snapshot }, () => [
+      `VF ${vfid}`,
+      ...counterLines(snapshot),
+    ]);
+  }
 }
 
 /** One line a VF: it is ready. */
@@ -116,7 +136,7 @@ function vfOption(
 /** What only an emulated GPU is told; a real one is provisioned. */
 const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
   ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
-  ...(['gucVersion', 'deviceId', 'revision'] as const),
+  ...(['gucVersion', 'deviceId', 'revision', 'stats'] as const),
 ];
 
 /** The VFs to serve of a PF of this machine. */

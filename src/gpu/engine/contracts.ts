@@ -46,6 +46,11 @@ export interface GpuMemory {
    * `write` does it.
    */
   run(address: number, length: number, access: GpuAccess): MemoryRun | undefined;
+  /**
+   * Forgets what was remembered of page tables: for TLB_INVALIDATION, the TLB bits of MI_FLUSH_DW
+   * and PIPE_CONTROL, and the loading of a context. Cheap.
+   */
+  invalidate(): void;
 }
 
 /** Bytes that an address resolved to. */
@@ -57,6 +62,8 @@ export interface MemoryRun {
   readonly where: 'system' | 'vram' | 'null';
   /** Offset in VRAM, or I/O virtual address; 0 for null pages. */
   readonly physical: number;
+  /** True when the page's PAT index enables compression: its flat CCS then has a say. */
+  readonly compressed: boolean;
 }
 
 /** How a step of work ended. */
@@ -80,12 +87,17 @@ export interface TransferContext {
 }
 
 /**
- * Compression control surfaces (flat CCS): one byte describes 256 bytes of main memory on Xe2 and
- * newer, found by the physical place of the main surface.
+ * Compression control surfaces (flat CCS): one byte describes 512 bytes of main memory on Xe2 and
+ * newer (NUM_BYTES_PER_CCS_BYTE), found by the physical place of the main surface. Lengths here are
+ * bytes of metadata, from the byte that describes `physical` on.
  */
 export interface FlatCcs {
+  /** True while every byte is zero. */
+  readonly empty: boolean;
   read(where: 'system' | 'vram', physical: number, target: Uint8Array): void;
   write(where: 'system' | 'vram', physical: number, source: Uint8Array): void;
+  /** Gives every byte the same value. */
+  fill(where: 'system' | 'vram', physical: number, length: number, value: number): void;
 }
 
 /** A command under way that may take several turns. */
@@ -125,7 +137,12 @@ export type TurnEnd =
   /** An access that nobody repairs, or a ring that makes no sense: a catastrophic error. */
   | 'cat-error'
   /** A command that the engine does not get past: it looks busy for ever. */
-  | 'hang';
+  | 'hang'
+  /**
+   * Its watchdog counter (PR_CTR_THRSH) ran out while it waited: the scheduler resets the engine
+   * and loads the context again, which then goes on behind the command that waited.
+   */
+  | 'watchdog';
 
 /** Where the engine of a GT sits. */
 export interface EngineInstance {
@@ -161,7 +178,7 @@ export interface ExecutionHost {
   /** Sends the VF's MSI; the engine has set the memirq bytes. */
   raiseMsi(): void;
   /** Counts for the server's statistics. */
-  command(name: string): void;
+  command(name: string, count?: number): void;
   copied(bytes: number): void;
 }
 

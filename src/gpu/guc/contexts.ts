@@ -4,7 +4,7 @@ import { GUC_RESPONSE } from '../../xe/guc/hxg.ts';
 import { GUC_CLASS, LRC_DESCRIPTOR_FLAGS, REGISTER_CONTEXT } from '../../xe/guc/vf-actions.ts';
 import { GucError } from './guc-error.ts';
 import type { VfSession } from './vf-session.ts';
-import type { LrcDescriptor } from './vf-state.ts';
+import { freshRun, type LrcDescriptor } from './vf-state.ts';
 
 /** LRCs of a parallel context at most (XE_HW_ENGINE_MAX_INSTANCE). */
 const MAX_LRCS = 9;
@@ -50,6 +50,7 @@ export function registerContext(
     enabled: false,
     pending: false,
     policies: new Map(),
+    run: freshRun(),
   });
 }
 

@@ -73,13 +73,16 @@ export function receive(session: VfSession): CtbMessage | undefined {
   const { h2g } = vf.runtime;
   const size = h2g.size / 4;
   while (vf.runtime.ctbEnabled) {
-    if (g2hRoom(session) < G2H_ROOM) return undefined;
     const tail = field(session, h2g, CTB_DESC.TAIL);
     if (tail === undefined) return undefined;
     if (tail >= size) return breakCtb(session, h2g, CTB_STATUS.OVERFLOW);
     const head = vf.runtime.h2gHead;
     const filled = (tail - head + size) % size;
     if (filled === 0) return undefined;
+    if (vf.runtime.unsent.length > 0 || g2hRoom(session) < G2H_ROOM) {
+      session.stalled = true;
+      return undefined;
+    }
     const header = host.memory.readU32(h2g.address + head * 4);
     if (header === undefined) return undefined;
     const length = ctbLength(header);

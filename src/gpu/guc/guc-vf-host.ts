@@ -1,9 +1,16 @@
+import type { VfCounters } from '../counters.ts';
+import type { EngineInstance, ExecutionHost } from '../engine/contracts.ts';
 import type { VfAddressSpace } from '../vf-address-space.ts';
 
 /** What a GuC reaches of a VF outside of its own state. */
 export interface GucVfHost {
   /** Memory by the VF's GGTT addresses. */
   readonly memory: VfAddressSpace;
-  /** Sends the VF's MSI. */
-  raiseMsi(): void;
+  readonly counters: VfCounters;
+  /** Sends the VF's MSI. @param source for the counters, such as `GuC` or `rcs0` */
+  raiseMsi(source: string): void;
+  /** What an engine that runs one of the VF's contexts reaches; the same object each time. */
+  execution(engine: EngineInstance): ExecutionHost;
+  /** Forgets what engines remember of the VF's page tables. */
+  invalidateTlbs(): void;
 }

@@ -5,15 +5,19 @@
  */
 import { Fault } from '../../base/fault.ts';
 import type { GucBuffer, GucPort, GucVersion } from '../../pf/ports.ts';
+import { enginesOf } from '../../xe/engines.ts';
 import { GUC_RESPONSE, hxgAction, hxgEvent } from '../../xe/guc/hxg.ts';
-import { GUC2PF_ACTION } from '../../xe/guc/pf-actions.ts';
+import { GUC2PF_ACTION, VF_CFG_KLV } from '../../xe/guc/pf-actions.ts';
 import { VF_SW_FLAG_COUNT } from '../../xe/registers.ts';
+import type { ContextLoader } from '../engine/contracts.ts';
 import type { GpuFaults } from '../faults.ts';
+import { AdverseEvents } from './adverse-events.ts';
 import { GucError } from './guc-error.ts';
 import type { GucVfHost } from './guc-vf-host.ts';
 import { PfBuffers } from './pf-buffers.ts';
 import { PF_HANDLERS } from './pf-handlers.ts';
-import { serveVf } from './vf-service.ts';
+import { Scheduler } from './scheduler.ts';
+import { isStalled, serveStalled, serveVf } from './vf-service.ts';
 import { type GucIdentity, VfSession } from './vf-session.ts';
 import { GucVf } from './vf-state.ts';
 
@@ -27,7 +31,15 @@ export interface GucSurroundings {
   readonly schedule: (task: () => void) => void;
   /** A VF's memory and interrupt. */
   readonly host: (vfid: number) => GucVfHost;
+  readonly loader: ContextLoader;
+  /** Milliseconds, monotonic, with fractions. */
+  readonly now: () => number;
+  /** There is work for {@link Guc.run}. */
+  readonly wake: () => void;
 }
+
+/** How often messages that found no room are tried again, ms: nobody tells when there is room. */
+const ROOM_POLL_MS = 1;
 
 /** The GuC of one GT. */
 export class Guc implements GucPort {
@@ -35,7 +47,12 @@ export class Guc implements GucPort {
   readonly faults: GpuFaults;
   /** Policies of UPDATE_VGT_POLICY by key. */
   readonly policies = new Map<number, readonly number[]>();
+  readonly scheduler: Scheduler;
+  readonly loader: ContextLoader;
   readonly #around: GucSurroundings;
+  /** VFs whose messages wait for room. */
+  readonly #stalled = new Set<VfSession>();
+  readonly #adverse: AdverseEvents;
   readonly #buffers: PfBuffers;
   readonly #vfs = new Map<number, GucVf>();
   readonly #sessions = new Map<number, VfSession>();
@@ -46,9 +63,17 @@ export class Guc implements GucPort {
   constructor(identity: GucIdentity, around: GucSurroundings) {
     this.identity = identity;
     this.faults = around.faults;
+    this.loader = around.loader;
     this.#around = around;
     this.#buffers = new PfBuffers(around.bufferBase);
     this.#flags = new Uint32Array((around.totalVfs + 1) * VF_SW_FLAG_COUNT);
+    this.#adverse = new AdverseEvents({
+      policies: this.policies,
+      now: around.now,
+      report: (vfid, key) =>
+        this.#sendToPf([hxgEvent(GUC2PF_ACTION.ADVERSE_EVENT.action), vfid, key]),
+    });
+    this.scheduler = new Scheduler(enginesOf(identity.gt.engines), around);
   }
 
   get version(): GucVersion {
@@ -128,9 +153,16 @@ export class Guc implements GucPort {
   session(vfid: number): VfSession {
     let session = this.#sessions.get(vfid);
     if (session === undefined) {
-      session = new VfSession(this.identity, this.vf(vfid), this.#around.host(vfid), {
-        notify: (event) => this.notifyPf(vfid, event),
-        send: (message) => this.#sendToPf(message),
+      session = new VfSession({
+        guc: this.identity,
+        vf: this.vf(vfid),
+        host: this.#around.host(vfid),
+        pf: {
+          notify: (event) => this.notifyPf(vfid, event),
+          send: (message) => this.#sendToPf(message),
+          adverse: (threshold, amount) => this.#adverse.note(this.vf(vfid), threshold, amount),
+        },
+        scheduler: this.scheduler,
       });
       this.#sessions.set(vfid, session);
     }
@@ -139,7 +171,47 @@ export class Guc implements GucPort {
 
   /** The VF rang: looks at its mailbox and H2G buffer. */
   serve(vfid: number): void {
-    serveVf(this.session(vfid), this.flags(vfid));
+    const session = this.session(vfid);
+    const begin = this.#around.now();
+    serveVf(session, this.flags(vfid));
+    session.pf.adverse('H2G_STORM', (this.#around.now() - begin) * 1000);
+    this.#watch(session);
+  }
+
+  /** Lets a VF that was paused go on: its contexts, and what waits for room in its buffers. */
+  resume(vfid: number): void {
+    const session = this.session(vfid);
+    this.scheduler.resume(session);
+    this.#watch(session);
+  }
+
+  /** Gives every VF that is provisioned a scheduling priority (SCHED_IF_IDLE). */
+  setPriorities(priority: number): void {
+    for (const { config } of this.#vfs.values())
+      if (config.size > 0) config.set(VF_CFG_KLV.SCHED_PRIORITY.key, [priority]);
+  }
+
+  /**
+   * Lets engines run, and firmware do what waits for room in a VF's buffers.
+   * @returns milliseconds after which it wants to go on; Infinity until it wakes the device
+   */
+  run(deadline: number): number {
+    for (const session of [...this.#stalled]) {
+      serveStalled(session);
+      this.#watch(session);
+    }
+    const next = this.scheduler.run(deadline, (session) => this.#watch(session));
+    return this.#stalled.size > 0 ? Math.min(next, ROOM_POLL_MS) : next;
+  }
+
+  #watch(session: VfSession): void {
+    const { execution, fixup } = session.vf;
+    if (!isStalled(session) || execution !== 'running' || fixup.blocked) {
+      this.#stalled.delete(session);
+    } else if (!this.#stalled.has(session)) {
+      this.#stalled.add(session);
+      this.#around.wake();
+    }
   }
 
   /** Tells the PF's driver about a VF: an event of VF_NOTIFY. It comes after the caller returned. */

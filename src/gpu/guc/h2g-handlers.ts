@@ -1,21 +1,21 @@
 /**
  * What a GuC does for each H2G message of a VF. New actions are added to the table.
  *
- * There are no engines yet: SCHED_CONTEXT marks a context as pending and nothing runs it.
- *
  * Source: drivers/gpu/drm/xe/xe_guc_submit.c, xe_guc_tlb_inval.c, abi/guc_actions_abi.h.
  */
 import { TWO_32 } from '../../base/int.ts';
-import { GUC_RESPONSE, hxgEvent } from '../../xe/guc/hxg.ts';
+import { GUC_RESPONSE } from '../../xe/guc/hxg.ts';
+import { decodePageFaultResponse } from '../../xe/guc/page-fault.ts';
 import { VF_RELAY_ACTION } from '../../xe/guc/pf-actions.ts';
 import {
+  CONTEXT_POLICY_KLV,
   G2H_ACTION,
   H2G_ACTION,
   REGISTER_CONTEXT,
   REGISTER_CONTEXT_MULTI_LRC,
 } from '../../xe/guc/vf-actions.ts';
 import { registerContext } from './contexts.ts';
-import { transmit } from './ctb-channel.ts';
+import { postEvent } from './g2h.ts';
 import { GucError } from './guc-error.ts';
 import { relayToPf } from './relay.ts';
 import type { VfSession } from './vf-session.ts';
@@ -36,13 +36,25 @@ export const H2G_HANDLERS: ReadonlyMap<number, H2gHandler> = new Map<number, H2g
   [H2G_ACTION.DEREGISTER_CONTEXT, deregisterContext],
   [H2G_ACTION.SCHED_CONTEXT, schedContext],
   [H2G_ACTION.SCHED_CONTEXT_MODE_SET, schedContextModeSet],
+  [H2G_ACTION.SCHED_ENGINE_MODE_SET, schedEngineModeSet],
+  [H2G_ACTION.SET_CONTEXT_PRIORITY, setContextPolicy(CONTEXT_POLICY_KLV.SCHEDULING_PRIORITY)],
+  [
+    H2G_ACTION.SET_CONTEXT_EXECUTION_QUANTUM,
+    setContextPolicy(CONTEXT_POLICY_KLV.EXECUTION_QUANTUM),
+  ],
+  [
+    H2G_ACTION.SET_CONTEXT_PREEMPTION_TIMEOUT,
+    setContextPolicy(CONTEXT_POLICY_KLV.PREEMPTION_TIMEOUT),
+  ],
   [H2G_ACTION.UPDATE_CONTEXT_POLICIES, updateContextPolicies],
   [H2G_ACTION.UPDATE_SCHEDULING_POLICIES_KLV, updateSchedulingPolicies],
   [H2G_ACTION.OPT_IN_FEATURE_KLV, optInFeatures],
   [H2G_ACTION.ALLOCATE_DOORBELL, allocateDoorbell],
   [H2G_ACTION.DEALLOCATE_DOORBELL, deallocateDoorbell],
+  [H2G_ACTION.PAGE_FAULT_RES_DESC, pageFaultResponse],
   [H2G_ACTION.TLB_INVALIDATION, tlbInvalidation],
   [H2G_ACTION.TLB_INVALIDATION_ALL, tlbInvalidation],
+  [H2G_ACTION.PAGE_RECLAMATION, pageReclamation],
   [VF_RELAY_ACTION.VF2GUC_RELAY_TO_PF, relayToPf],
 ]);
 
@@ -75,30 +87,58 @@ function registerMulti(session: VfSession, hxg: Uint32Array): number {
     high: dword(hxg, at + n * 2 + 1),
   }));
   registerContext(session, hxg, lrcs);
+  session.pf.adverse('MULTI_LRC_COUNT');
   return 0;
 }
 
 function deregisterContext(session: VfSession, hxg: Uint32Array): number {
-  const { id } = contextOf(session, dword(hxg, 1));
+  const context = contextOf(session, dword(hxg, 1));
+  const { id } = context;
   const { contexts, doorbells } = session.vf.runtime;
+  session.scheduler.forget(session, context);
   contexts.delete(id);
   for (const doorbell of [...doorbells.values()])
     if (doorbell.contextId === id) doorbells.delete(doorbell.id);
-  transmit(session, 0, [hxgEvent(G2H_ACTION.DEREGISTER_CONTEXT_DONE), id]);
+  postEvent(session, G2H_ACTION.DEREGISTER_CONTEXT_DONE, id);
   return 0;
 }
 
 function schedContext(session: VfSession, hxg: Uint32Array): number {
-  contextOf(session, dword(hxg, 1)).pending = true;
+  session.scheduler.poke(session, contextOf(session, dword(hxg, 1)));
   return 0;
 }
 
 function schedContextModeSet(session: VfSession, hxg: Uint32Array): number {
   const context = contextOf(session, dword(hxg, 1));
-  const enable = dword(hxg, 2) === 1;
-  context.enabled = enable;
-  context.pending = enable;
-  transmit(session, 0, [hxgEvent(G2H_ACTION.SCHED_CONTEXT_MODE_DONE), context.id, enable ? 1 : 0]);
+  if (dword(hxg, 2) === 1) {
+    postEvent(session, G2H_ACTION.SCHED_CONTEXT_MODE_DONE, context.id, 1);
+    session.scheduler.enable(session, context);
+  } else {
+    session.scheduler.disable(session, context);
+  }
+  return 0;
+}
+
+/** Linux never sends it; engines are always enabled. [1] class, [2] instance, [3] mode. */
+function schedEngineModeSet(session: VfSession, hxg: Uint32Array): number {
+  const [engineClass, instance, mode] = [dword(hxg, 1), dword(hxg, 2), dword(hxg, 3)];
+  postEvent(session, G2H_ACTION.SCHED_ENGINE_MODE_DONE, engineClass, instance, mode);
+  return 0;
+}
+
+/** The older way to set one policy: [1] context, [2] value. */
+function setContextPolicy(key: number): H2gHandler {
+  return (session, hxg) => {
+    contextOf(session, dword(hxg, 1)).policies.set(key, dword(hxg, 2));
+    return 0;
+  };
+}
+
+function pageFaultResponse(session: VfSession, hxg: Uint32Array): number {
+  const response = decodePageFaultResponse(dword(hxg, 1), dword(hxg, 2));
+  if (response === undefined)
+    throw new GucError(GUC_RESPONSE.INVALID_PARAMS, 'a page fault response that is not valid');
+  session.scheduler.faultAnswered(session, response.id, response.repaired);
   return 0;
 }
 
@@ -163,9 +203,17 @@ function deallocateDoorbell({ vf }: VfSession, hxg: Uint32Array): number {
   return 0;
 }
 
-// PTEs are read afresh on every access, so there is nothing to invalidate; the driver waits for
-// the answers in the order it asked.
+// Everything is forgotten, whatever was asked for: walking again costs little. The driver waits
+// for the answers in the order in which it asked.
 function tlbInvalidation(session: VfSession, hxg: Uint32Array): number {
-  transmit(session, 0, [hxgEvent(G2H_ACTION.TLB_INVALIDATION_DONE), dword(hxg, 1)]);
+  session.host.invalidateTlbs();
+  postEvent(session, G2H_ACTION.TLB_INVALIDATION_DONE, dword(hxg, 1));
+  return 0;
+}
+
+/** Nothing is cached besides translations, so that there is nothing to write back. */
+function pageReclamation(session: VfSession, hxg: Uint32Array): number {
+  session.host.invalidateTlbs();
+  postEvent(session, G2H_ACTION.PAGE_RECLAMATION_DONE, dword(hxg, 1));
   return 0;
 }

@@ -13,6 +13,7 @@ import {
   VF_ABI_MIGRATION,
 } from '../../xe/guc/vf-actions.ts';
 import { startCtb } from './ctb-channel.ts';
+import { dropOutdated } from './g2h.ts';
 import { GucError } from './guc-error.ts';
 import type { VfSession } from './vf-session.ts';
 
@@ -33,17 +34,37 @@ export const MAILBOX_HANDLERS: ReadonlyMap<number, MailboxHandler> = new Map([
   [MAILBOX_ACTION.VF2GUC_VF_RESET, vfReset],
   [MAILBOX_ACTION.VF2GUC_MATCH_VERSION, matchVersion],
   [MAILBOX_ACTION.VF2GUC_QUERY_SINGLE_KLV, querySingleKlv],
+  [MAILBOX_ACTION.GET_HWCONFIG, getHwconfig],
   [MAILBOX_ACTION.HOST2GUC_SELF_CFG, selfCfg],
   [MAILBOX_ACTION.HOST2GUC_CONTROL_CTB, controlCtb],
   [MAILBOX_ACTION.VF2GUC_RESFIX_START, resfixStart],
   [MAILBOX_ACTION.VF2GUC_RESFIX_DONE, resfixDone],
 ]);
 
+/** Minor version from which drivers ask for paging engines. */
+const ABI_MINOR_WITH_PAGING_ENGINES = 36;
+
 const DONE: MailboxAnswer = { value: 0 };
 
-function vfReset({ vf }: VfSession): MailboxAnswer {
+function vfReset({ vf, scheduler }: VfSession): MailboxAnswer {
+  scheduler.reset(vf.vfid);
   vf.resetRuntime();
   return DONE;
+}
+
+/** [1] address low, [2] high, [3] size in bytes; all zero asks for the size. Main GT only. */
+function getHwconfig({ guc, host }: VfSession, message: Uint32Array): MailboxAnswer {
+  const { hwconfig } = guc;
+  if (hwconfig === undefined)
+    throw new GucError(GUC_RESPONSE.NOT_SUPPORTED, 'the main GT has the configuration table');
+  const address = (message[1] as number) + (message[2] as number) * TWO_32;
+  const size = message[3] as number;
+  if (address === 0 && size === 0) return { value: hwconfig.length };
+  if (size < hwconfig.length)
+    throw new GucError(GUC_RESPONSE.INVALID_SIZE, `${size} of ${hwconfig.length} bytes`);
+  if (!host.memory.write(address, hwconfig))
+    throw new GucError(GUC_RESPONSE.INVALID_GGTT_ADDRESS, `address 0x${address.toString(16)}`);
+  return { value: hwconfig.length };
 }
 
 function matchVersion({ vf, guc }: VfSession, message: Uint32Array): MailboxAnswer {
@@ -68,7 +89,7 @@ function querySingleKlv(session: VfSession, message: Uint32Array): MailboxAnswer
   return { value: value.length, data: value };
 }
 
-function queryKlv({ vf, guc }: VfSession, key: number): readonly number[] | undefined {
+function queryKlv({ vf, guc, scheduler }: VfSession, key: number): readonly number[] | undefined {
   const { GGTT_START, GGTT_SIZE, LMEM_SIZE, NUM_CONTEXTS, TILE_MASK, NUM_DOORBELLS } = VF_CFG_KLV;
   switch (key) {
     case GGTT_START.key:
@@ -85,7 +106,10 @@ function queryKlv({ vf, guc }: VfSession, key: number): readonly number[] | unde
     case GLOBAL_CFG_KLV.GMD_ID:
       return [guc.gt.gmdId];
     case GLOBAL_CFG_KLV.GROUP_SCHEDULING_AVAILABLE:
-      return [0];
+      return [scheduler.isGrouped ? 1 : 0];
+    case GLOBAL_CFG_KLV.NUM_PAGING_ENGINE_INSTANCES:
+      // Binds go to an ordinary copy engine, as they do without the key.
+      return guc.abi.minor < ABI_MINOR_WITH_PAGING_ENGINES ? undefined : [0];
     default:
       return undefined;
   }
@@ -156,7 +180,8 @@ function resfixStart({ vf }: VfSession, message: Uint32Array): MailboxAnswer {
   return DONE;
 }
 
-function resfixDone({ vf, pf }: VfSession, message: Uint32Array): MailboxAnswer {
+function resfixDone(session: VfSession, message: Uint32Array): MailboxAnswer {
+  const { vf, pf, scheduler } = session;
   if (!vf.fixup.blocked) throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
   const { handshake } = vf.runtime;
   const usesMarkers = (handshake?.minor ?? VF_ABI_MIGRATION.minor) >= VF_ABI_MIGRATION.minor;
@@ -166,6 +191,13 @@ function resfixDone({ vf, pf }: VfSession, message: Uint32Array): MailboxAnswer 
     throw new GucError(GUC_RESPONSE.VF_MIGRATED, 'the VF was migrated again');
   vf.fixup.blocked = false;
   vf.fixup.marker = 0;
+  dropOutdated(session);
+  // The answers to page faults were lost on the way: what faulted is tried again.
+  for (const { run } of vf.runtime.contexts.values()) {
+    run.faults.length = 0;
+    run.disabling = false;
+  }
+  scheduler.resume(session);
   pf.notify(VF_NOTIFY.FIXUP_DONE);
   return DONE;
 }

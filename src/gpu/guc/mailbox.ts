@@ -25,6 +25,7 @@ export function mailboxHasRequest(flags: Uint32Array): boolean {
 /** Processes the request in the registers and leaves the answer there. */
 export function answerMailbox(session: VfSession, flags: Uint32Array): void {
   const header = flags[0] as number;
+  session.host.counters.gucMessage('mailbox', hxgAction(header));
   try {
     const handler = MAILBOX_HANDLERS.get(hxgAction(header));
     if (handler === undefined)

@@ -10,6 +10,7 @@ import { decodeKlvs, type Klv } from '../../xe/guc/klv.ts';
 import {
   type KlvSpec,
   PF2GUC_ACTION,
+  SCHED_PRIORITY,
   VF_CFG_KLV,
   VGT_POLICY_KLV,
 } from '../../xe/guc/pf-actions.ts';
@@ -51,8 +52,28 @@ const CONFIG_SPECS = specsByKey(VF_CFG_KLV, {});
 /** Keys from here on came with firmware 70.53. */
 const FIRST_KEY_OF_70_53 = VF_CFG_KLV.THRESHOLD_MULTI_LRC_COUNT.key;
 
+/** Classes that a scheduling group has a mask for (GUC_MAX_ENGINE_CLASSES). */
+const ENGINE_CLASSES = 16;
+
 function updateVgtPolicy(guc: Guc, message: readonly number[]): number {
-  return applyKlvs(guc, message, 1, POLICY_SPECS, guc.policies);
+  const before = new Map(guc.policies);
+  const count = applyKlvs(guc, message, 1, POLICY_SPECS, guc.policies);
+  const changed = ({ key }: KlvSpec) => {
+    const value = guc.policies.get(key);
+    return value === before.get(key) ? undefined : value;
+  };
+  const masks = changed(VGT_POLICY_KLV.ENGINE_GROUP_CONFIG);
+  if (masks !== undefined) guc.scheduler.regroup(groupsOf(masks));
+  const schedIfIdle = changed(VGT_POLICY_KLV.SCHED_IF_IDLE);
+  if (schedIfIdle !== undefined)
+    guc.setPriorities(schedIfIdle[0] === 0 ? SCHED_PRIORITY.LOW : SCHED_PRIORITY.NORMAL);
+  return count;
+}
+
+function groupsOf(masks: readonly number[]): readonly (readonly number[])[] {
+  return Array.from({ length: Math.floor(masks.length / ENGINE_CLASSES) }, (_, n) =>
+    masks.slice(n * ENGINE_CLASSES, (n + 1) * ENGINE_CLASSES),
+  );
 }
 
 function updateVfCfg(guc: Guc, message: readonly number[]): number {

@@ -10,7 +10,6 @@ import {
   RELAY_MSG_MAX_DWORDS,
   VF_RELAY_ACTION,
 } from '../../xe/guc/pf-actions.ts';
-import { GUC_INTR } from '../../xe/memirq.ts';
 import { transmit } from './ctb-channel.ts';
 import { GucError } from './guc-error.ts';
 import type { VfSession } from './vf-session.ts';
@@ -33,9 +32,13 @@ export function relayToVf(session: VfSession, message: readonly number[]): numbe
   checkLength(message.length - RELAY_HEADER_DWORDS);
   const relayed = [hxgEvent(VF_RELAY_ACTION.GUC2VF_RELAY_FROM_PF), ...message.slice(2)];
   const { execution, fixup } = session.vf;
-  if (execution !== 'running' || fixup.blocked || !transmit(session, 0, relayed))
+  const { unsent } = session.vf.runtime;
+  const reachable = execution === 'running' && !fixup.blocked && unsent.length === 0;
+  if (!reachable || !transmit(session, 0, relayed))
     throw new GucError(GUC_RESPONSE.CANNOT_COMPLETE_ACTION, 'the VF cannot be reached');
-  session.interrupt(GUC_INTR.GUC2HOST);
+  session.host.counters.gucMessage('G2H', VF_RELAY_ACTION.GUC2VF_RELAY_FROM_PF);
+  session.posted = true;
+  session.interruptIfPosted();
   return 0;
 }
 

@@ -73,5 +73,6 @@ function owner(guc: Guc, vf: GucVf): StateOwner {
     doorbells: vf.provisioned('NUM_DOORBELLS'),
     firmware: version,
     abi,
+    position: (dwords) => guc.loader.position(dwords),
   };
 }

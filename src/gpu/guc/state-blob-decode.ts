@@ -1,14 +1,19 @@
 /** The reading half of the GuC state format; see state-format.ts. */
 import { TWO_32 } from '../../base/int.ts';
-import { CONTEXT_STATE } from './state-blob-encode.ts';
+import { CTB_MAX_DWORDS, ctbFence, ctbLength } from '../../xe/guc/ctb.ts';
+import { CONTEXT_STATE, RUN_STATE } from './state-blob-encode.ts';
 import { NONE, refuse, STATE_SECTION, type StateOwner } from './state-format.ts';
-import type { LrcDescriptor, VfRuntime } from './vf-state.ts';
+import { freshRun, type GucContext, type LrcDescriptor, type VfRuntime } from './vf-state.ts';
 
 /** LRCs that a context has at most (XE_HW_ENGINE_MAX_INSTANCE). */
 const MAX_LRCS = 9;
 /** Bytes of a CTB at most; the driver uses 4 and 128 KiB. */
 const MAX_CTB_SIZE = 16 * 2 ** 20;
 const MAX_POLICIES = 64;
+/** Dwords of a position inside a context at most. */
+const MAX_POSITION = 1024;
+/** Microseconds of a time slice at most, as drivers may ask for it. */
+const MAX_QUANTUM = 0x7fff_ffff;
 
 /** Takes the dwords of a section, in order and to the end. */
 class Reader {
@@ -59,6 +64,8 @@ const DECODERS = new Map<number, Decoder>([
   [STATE_SECTION.DOORBELLS, decodeDoorbells],
   [STATE_SECTION.SCHEDULING_POLICIES, decodeSchedulingPolicies],
   [STATE_SECTION.OPT_INS, decodeOptIns],
+  [STATE_SECTION.RUNS, decodeRuns],
+  [STATE_SECTION.UNSENT, decodeUnsent],
 ]);
 
 /**
@@ -131,6 +138,7 @@ function decodeContexts(from: Reader, into: VfRuntime, owner: StateOwner): void 
       enabled: (state & CONTEXT_STATE.ENABLED) !== 0,
       pending: (state & CONTEXT_STATE.PENDING) !== 0,
       policies,
+      run: freshRun(),
     });
   }
 }
@@ -167,4 +175,48 @@ function decodeSchedulingPolicies(from: Reader, into: VfRuntime): void {
 
 function decodeOptIns(from: Reader, into: VfRuntime): void {
   while (from.more) into.optIns.add(from.upTo(0xffff, 'an opt-in key'));
+}
+
+function decodeRuns(from: Reader, into: VfRuntime, owner: StateOwner): void {
+  into.nextFault = from.upTo(0xffff, 'a page fault id');
+  const seen = new Set<number>();
+  while (from.more) {
+    const id = from.next();
+    const context = into.contexts.get(id);
+    if (context === undefined) refuse(`context ${id} stands somewhere and is not registered`);
+    if (seen.has(id)) refuse(`context ${id} stands in two places`);
+    seen.add(id);
+    decodeRun(from, context, owner);
+  }
+}
+
+function decodeRun(from: Reader, { run, lrcs }: GucContext, owner: StateOwner): void {
+  const state = from.upTo(RUN_STATE.BLOCKED | RUN_STATE.DISABLING, 'a run state');
+  run.blocked = (state & RUN_STATE.BLOCKED) !== 0;
+  run.disabling = (state & RUN_STATE.DISABLING) !== 0;
+  run.idle = from.upTo(2 ** lrcs.length - 1, 'an idle mask');
+  run.quantumLeft = from.upTo(MAX_QUANTUM, 'a time slice');
+  for (let left = from.upTo(lrcs.length, 'position count'); left > 0; left--) {
+    const lrc = from.upTo(lrcs.length - 1, 'an LRC index');
+    if (run.positions.has(lrc)) refuse(`LRC ${lrc} has two positions`);
+    const length = from.upTo(MAX_POSITION, 'position length');
+    const position = owner.position(Array.from({ length }, () => from.next()));
+    if (position === undefined || length === 0) refuse(`the position of LRC ${lrc} makes no sense`);
+    run.positions.set(lrc, position.rebased(owner.ggttStart));
+  }
+  for (let left = from.upTo(lrcs.length, 'page fault count'); left > 0; left--)
+    run.faults.push({
+      id: from.upTo(0xffff, 'a page fault id'),
+      lrc: from.upTo(lrcs.length - 1, 'an LRC index'),
+    });
+}
+
+function decodeUnsent(from: Reader, into: VfRuntime): void {
+  while (from.more) {
+    const header = from.next();
+    const length = ctbLength(header);
+    if (length === 0 || length > CTB_MAX_DWORDS) refuse(`a message of ${length} dwords`);
+    const dwords = Array.from({ length }, () => from.next());
+    into.unsent.push({ fence: ctbFence(header), dwords });
+  }
 }

@@ -1,9 +1,10 @@
 /** The writing half of the GuC state format; see state-format.ts. */
 
 import { TWO_32 } from '../../base/int.ts';
+import { ctbHeader } from '../../xe/guc/ctb.ts';
 import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
 import { NONE, STATE_SECTION, type StateSection } from './state-format.ts';
-import type { GucContext, GucDoorbell, VfRuntime } from './vf-state.ts';
+import type { GucContext, GucDoorbell, UnsentMessage, VfRuntime } from './vf-state.ts';
 
 /** The sections of a VF's state, empty ones left out. */
 export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSection[] {
@@ -37,6 +38,11 @@ export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSect
         [...runtime.optIns].sort((a, b) => a - b),
       ),
     );
+  const runs = contexts.flatMap((context) => runDwords(context, ggttStart));
+  if (runs.length > 0 || runtime.nextFault > 0)
+    sections.push(section(STATE_SECTION.RUNS, [runtime.nextFault, ...runs]));
+  if (runtime.unsent.length > 0)
+    sections.push(section(STATE_SECTION.UNSENT, runtime.unsent.flatMap(unsentDwords)));
   return sections;
 }
 
@@ -97,4 +103,34 @@ function contextDwords(context: GucContext, relative: (address: number) => numbe
 
 function doorbellDwords({ id, contextId, address }: GucDoorbell): number[] {
   return [id, contextId, address % TWO_32, Math.floor(address / TWO_32)];
+}
+
+/** Bits of a run's state dword. */
+export const RUN_STATE = { BLOCKED: 1, DISABLING: 2 } as const;
+
+/** Nothing for a context that stands between two pieces of work. */
+function runDwords({ id, run }: GucContext, ggttStart: number): number[] {
+  const { BLOCKED, DISABLING } = RUN_STATE;
+  const state = (run.blocked ? BLOCKED : 0) | (run.disabling ? DISABLING : 0);
+  const { idle, quantumLeft, positions, faults } = run;
+  if (state + idle + quantumLeft + positions.size + faults.length === 0) return [];
+  return [
+    id,
+    state,
+    idle,
+    quantumLeft,
+    positions.size,
+    ...[...positions]
+      .sort(([a], [b]) => a - b)
+      .flatMap(([lrc, position]) => {
+        const { dwords } = position.rebased(-ggttStart);
+        return [lrc, dwords.length, ...dwords];
+      }),
+    faults.length,
+    ...faults.flatMap((fault) => [fault.id, fault.lrc]),
+  ];
+}
+
+function unsentDwords({ fence, dwords }: UnsentMessage): number[] {
+  return [ctbHeader(fence, dwords.length), ...dwords];
 }

@@ -9,6 +9,7 @@
 import { Fault } from '../../base/fault.ts';
 import type { GucVersion } from '../../pf/ports.ts';
 import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
+import type { ContextPosition } from '../engine/contracts.ts';
 
 /** "XVGS" in memory order. */
 export const STATE_MAGIC = 0x5347_5658;
@@ -37,6 +38,10 @@ export const STATE_SECTION = {
   DOORBELLS: 4,
   SCHEDULING_POLICIES: 5,
   OPT_INS: 6,
+  /** Where contexts stand that were in the middle of something, and the next page fault's id. */
+  RUNS: 7,
+  /** G2H messages that found no room. */
+  UNSENT: 8,
 } as const;
 
 /** Flag in a section's first dword: a reader that does not know it may skip it. */
@@ -54,6 +59,8 @@ export interface StateOwner {
   readonly doorbells: number;
   readonly firmware: GucVersion;
   readonly abi: VfAbiVersion;
+  /** Reads positions inside contexts. @returns undefined when the dwords make no sense */
+  readonly position: (dwords: readonly number[]) => ContextPosition | undefined;
 }
 
 /** One section: an id with flags, and its dwords. */

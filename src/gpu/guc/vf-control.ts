@@ -46,6 +46,7 @@ function needs(vf: GucVf, ...executions: ReadonlyArray<GucVf['execution']>): voi
 
 function pause(guc: Guc, vf: GucVf): void {
   needs(vf, 'running');
+  guc.scheduler.pause(vf.vfid);
   vf.execution = 'paused';
   guc.notifyPf(vf.vfid, VF_NOTIFY.PAUSE_DONE);
 }
@@ -55,16 +56,19 @@ function resume(guc: Guc, vf: GucVf): void {
   vf.execution = 'running';
   // A VF whose driver had begun to talk must be told that it was moved.
   if (vf.fixup.blocked) guc.session(vf.vfid).interrupt(GUC_INTR.SW_INT_0);
+  else if (vf.existingRuntime !== undefined) guc.resume(vf.vfid);
   if (vf.existingRuntime?.notified === true) guc.serve(vf.vfid);
 }
 
-function stop(_guc: Guc, vf: GucVf): void {
+function stop(guc: Guc, vf: GucVf): void {
   needs(vf, 'running', 'paused', 'stopped');
+  guc.scheduler.reset(vf.vfid);
   vf.execution = 'stopped';
 }
 
 function flrStart(guc: Guc, vf: GucVf): void {
   vf.execution = 'reset';
+  guc.scheduler.reset(vf.vfid);
   vf.resetRuntime();
   guc.notifyPf(vf.vfid, VF_NOTIFY.FLR_DONE);
 }

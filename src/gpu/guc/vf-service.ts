@@ -7,8 +7,8 @@ import {
   hxgSuccess,
   hxgType,
 } from '../../xe/guc/hxg.ts';
-import { GUC_INTR } from '../../xe/memirq.ts';
-import { receive, transmit } from './ctb-channel.ts';
+import { receive } from './ctb-channel.ts';
+import { flushUnsent, post } from './g2h.ts';
 import { GucError } from './guc-error.ts';
 import { H2G_HANDLERS } from './h2g-handlers.ts';
 import { answerMailbox, mailboxHasRequest } from './mailbox.ts';
@@ -32,18 +32,32 @@ export function serveVf(session: VfSession, flags: Uint32Array): void {
   if (!vf.fixup.blocked) serveCtb(session);
 }
 
+/** Serves what waits for room in G2H, as far as there is room now. */
+export function serveStalled(session: VfSession): void {
+  const { execution, fixup } = session.vf;
+  if (execution === 'running' && !fixup.blocked) serveCtb(session);
+}
+
+/** True when a VF has messages that wait for room in G2H. */
+export function isStalled({ vf, stalled }: VfSession): boolean {
+  return stalled || (vf.existingRuntime?.unsent.length ?? 0) > 0;
+}
+
 function serveCtb(session: VfSession): void {
-  const { runtime } = session.vf;
-  if (!runtime.ctbEnabled) return;
-  const before = runtime.g2hTail;
+  session.stalled = false;
+  if (!session.vf.runtime.ctbEnabled) return;
+  flushUnsent(session);
   for (let message = receive(session); message !== undefined; message = receive(session)) {
     const { fence, hxg } = message;
-    const wantsAnswer = hxgType(hxg[0] as number) === HXG_TYPE.REQUEST;
+    const type = hxgType(hxg[0] as number);
+    session.host.counters.gucMessage('H2G', hxgAction(hxg[0] as number));
     // A handler that sends G2H reuses the buffer the message lies in.
     const answer = handle(session, hxg.slice());
-    if (wantsAnswer) transmit(session, fence, [answer]);
+    const failed = hxgType(answer) === HXG_TYPE.RESPONSE_FAILURE;
+    if (type === HXG_TYPE.REQUEST || (type === HXG_TYPE.FAST_REQUEST && failed))
+      post(session, [answer], fence);
   }
-  if (runtime.g2hTail !== before) session.interrupt(GUC_INTR.GUC2HOST);
+  session.interruptIfPosted();
 }
 
 function handle(session: VfSession, hxg: Uint32Array): number {

@@ -2,10 +2,12 @@
  * One VF's conversation with one GuC: what the handlers of mailbox and H2G messages work on.
  */
 import type { GucVersion } from '../../pf/ports.ts';
+import type { VfThreshold } from '../../xe/guc/pf-actions.ts';
 import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
-import { type GUC_INTR, MEMIRQ_PENDING } from '../../xe/memirq.ts';
+import { GUC_INTR, MEMIRQ_PENDING } from '../../xe/memirq.ts';
 import type { PlatformGt } from '../../xe/platforms.ts';
 import type { GucVfHost } from './guc-vf-host.ts';
+import type { Scheduler } from './scheduler.ts';
 import type { GucVf } from './vf-state.ts';
 
 /** What a GuC is, for all of its VFs. */
@@ -14,6 +16,8 @@ export interface GucIdentity {
   readonly discrete: boolean;
   readonly version: GucVersion;
   readonly abi: VfAbiVersion;
+  /** The configuration table; the main GT's only. */
+  readonly hwconfig: Uint8Array | undefined;
 }
 
 /** How a GuC talks to the PF's driver about a VF. */
@@ -22,6 +26,8 @@ export interface PfLine {
   notify(event: number): void;
   /** Passes on a G2H message, HXG header first. */
   send(message: readonly number[]): void;
+  /** Counts what the PF may want to know about. @param amount occurrences, or microseconds */
+  adverse(threshold: VfThreshold, amount?: number): void;
 }
 
 /** A VF as a GuC serves it. */
@@ -30,12 +36,31 @@ export class VfSession {
   readonly vf: GucVf;
   readonly host: GucVfHost;
   readonly pf: PfLine;
+  readonly scheduler: Scheduler;
+  /** G2H messages were put into the buffer since the VF was interrupted for the last time. */
+  posted = false;
+  /** H2G messages wait until G2H has room. */
+  stalled = false;
 
-  constructor(guc: GucIdentity, vf: GucVf, host: GucVfHost, pf: PfLine) {
-    this.guc = guc;
-    this.vf = vf;
-    this.host = host;
-    this.pf = pf;
+  constructor(parts: {
+    readonly guc: GucIdentity;
+    readonly vf: GucVf;
+    readonly host: GucVfHost;
+    readonly pf: PfLine;
+    readonly scheduler: Scheduler;
+  }) {
+    this.guc = parts.guc;
+    this.vf = parts.vf;
+    this.host = parts.host;
+    this.pf = parts.pf;
+    this.scheduler = parts.scheduler;
+  }
+
+  /** Interrupts the VF's driver if there is something new in its G2H buffer. */
+  interruptIfPosted(): void {
+    if (!this.posted) return;
+    this.posted = false;
+    this.interrupt(GUC_INTR.GUC2HOST);
   }
 
   /**
@@ -46,6 +71,6 @@ export class VfSession {
     const { memirqStatus, memirqSource } = this.vf.runtime;
     if (memirqStatus !== 0) this.host.memory.writeU8(memirqStatus + bit, MEMIRQ_PENDING);
     if (memirqSource !== 0) this.host.memory.writeU8(memirqSource, MEMIRQ_PENDING);
-    this.host.raiseMsi();
+    this.host.raiseMsi(this.guc.gt.type === 'main' ? 'GuC' : 'media GuC');
   }
 }

@@ -8,6 +8,7 @@
 import { TWO_32 } from '../../base/int.ts';
 import { VF_CFG_KLV } from '../../xe/guc/pf-actions.ts';
 import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
+import type { ContextPosition } from '../engine/contracts.ts';
 
 /** What the PF lets a VF do. */
 export type VfExecution =
@@ -46,10 +47,54 @@ export interface GucContext {
   /** One for each LRC: one, or several for a parallel context. */
   readonly lrcs: readonly LrcDescriptor[];
   enabled: boolean;
-  /** True when scheduling was asked for and no engine has taken it up yet. */
+  /** True when scheduling was asked for and the rings were not found empty since. */
   pending: boolean;
   /** Values of CONTEXT_POLICY_KLV by key. */
   readonly policies: Map<number, number>;
+  /** Where it stands while it is on no engine. */
+  readonly run: ContextRun;
+}
+
+/** A page fault that a context's driver was told about and has not answered. */
+export interface PendingFault {
+  /** What the driver's answer names (PDATA, 16 bits). */
+  readonly id: number;
+  /** Which of the context's LRCs. */
+  readonly lrc: number;
+}
+
+/** What a GuC keeps of a context between its times on engines. */
+export interface ContextRun {
+  /** After a reset or a catastrophic error: not scheduled until it is enabled again. */
+  blocked: boolean;
+  /** The answer to a disable is owed: the context has still to leave its engine. */
+  disabling: boolean;
+  /** Bit n: the ring of LRC n was found empty. */
+  idle: number;
+  /** Microseconds left of its time slice, 0 for a fresh one. */
+  quantumLeft: number;
+  /** Positions of LRCs that were taken off inside a command or batch, by LRC. */
+  readonly positions: Map<number, ContextPosition>;
+  readonly faults: PendingFault[];
+}
+
+/** A context that has not run. */
+export function freshRun(): ContextRun {
+  return {
+    blocked: false,
+    disabling: false,
+    idle: 0,
+    quantumLeft: 0,
+    positions: new Map(),
+    faults: [],
+  };
+}
+
+/** A G2H message that found no room in the buffer. */
+export interface UnsentMessage {
+  readonly fence: number;
+  /** HXG header first. */
+  readonly dwords: readonly number[];
 }
 
 /** A doorbell that a VF allocated. */
@@ -81,6 +126,10 @@ export interface VfRuntime {
   readonly schedulingPolicies: Map<number, readonly number[]>;
   /** Keys of OPT_IN_FEATURE_KLV. */
   readonly optIns: Set<number>;
+  /** G2H messages that wait for room, oldest first. */
+  readonly unsent: UnsentMessage[];
+  /** Id of the next page fault, 16 bits. */
+  nextFault: number;
 }
 
 /** Where a VF stands in post-migration recovery. */
@@ -107,6 +156,8 @@ export function emptyRuntime(): VfRuntime {
     doorbells: new Map(),
     schedulingPolicies: new Map(),
     optIns: new Set(),
+    unsent: [],
+    nextFault: 0,
   };
 }
 

@@ -24,20 +24,31 @@ export const H2G_ACTION = {
   UPDATE_SCHEDULING_POLICIES_KLV: 0x0509,
   SCHED_CONTEXT: 0x1000,
   SCHED_CONTEXT_MODE_SET: 0x1001,
+  SCHED_ENGINE_MODE_SET: 0x1003,
+  SET_CONTEXT_PRIORITY: 0x1005,
+  SET_CONTEXT_EXECUTION_QUANTUM: 0x1006,
+  SET_CONTEXT_PREEMPTION_TIMEOUT: 0x1007,
   UPDATE_CONTEXT_POLICIES: 0x100b,
   REGISTER_CONTEXT: 0x4502,
   DEREGISTER_CONTEXT: 0x4503,
   REGISTER_CONTEXT_MULTI_LRC: 0x4601,
   OPT_IN_FEATURE_KLV: 0x550e,
+  PAGE_FAULT_RES_DESC: 0x6003,
   TLB_INVALIDATION: 0x7000,
   TLB_INVALIDATION_ALL: 0x7002,
+  PAGE_RECLAMATION: 0x7003,
 } as const;
 
 /** Events that come in the G2H buffer. */
 export const G2H_ACTION = {
   SCHED_CONTEXT_MODE_DONE: 0x1002,
+  SCHED_ENGINE_MODE_DONE: 0x1004,
+  CONTEXT_RESET_NOTIFICATION: 0x1008,
   DEREGISTER_CONTEXT_DONE: 0x4600,
+  NOTIFY_MEMORY_CAT_ERROR: 0x6000,
+  REPORT_PAGE_FAULT_REQ_DESC: 0x6002,
   TLB_INVALIDATION_DONE: 0x7001,
+  PAGE_RECLAMATION_DONE: 0x7004,
 } as const;
 
 /** Interface version that a GuC speaks with VFs: branch 0. Source: xe_gt_sriov_vf.c, xe_sriov_vf.c. */
@@ -66,6 +77,7 @@ export const SELF_CFG_KLV = {
 export const GLOBAL_CFG_KLV = {
   GMD_ID: 0x3000,
   GROUP_SCHEDULING_AVAILABLE: 0x3001,
+  NUM_PAGING_ENGINE_INSTANCES: 0x3003,
 } as const;
 
 /** Keys of UPDATE_CONTEXT_POLICIES, one dword each. */
@@ -77,8 +89,49 @@ export const CONTEXT_POLICY_KLV = {
   SLPM_GT_FREQUENCY: 0x2005,
 } as const;
 
+/** Values of SCHEDULING_PRIORITY, the most urgent first (`GUC_CLIENT_PRIORITY_*`). */
+export const CONTEXT_PRIORITY = { KMD_HIGH: 0, HIGH: 1, KMD_NORMAL: 2, NORMAL: 3 } as const;
+
+/** Keys of OPT_IN_FEATURE_KLV, without values. */
+export const OPT_IN_KLV = {
+  EXT_CAT_ERR_TYPE: 0x4001,
+  DYNAMIC_INHIBIT_CONTEXT_SWITCH: 0x4003,
+  UNCORRECTABLE_LOCAL_ERROR_NOTIFICATION: 0x4004,
+} as const;
+
+/** Keys of UPDATE_SCHEDULING_POLICIES_KLV. */
+export const SCHEDULING_POLICY_KLV = {
+  /** Milliseconds of a period, and percent of it in which compute goes before render. */
+  RENDER_COMPUTE_YIELD: 0x1001,
+} as const;
+
+/** The type in a CAT error event where hardware tells none (XE_GUC_CAT_ERR_TYPE_INVALID). */
+export const CAT_ERR_TYPE_INVALID = 0xdead_beef;
+
+/** Bits 2:1 of REGISTER_CONTEXT's flags (CONTEXT_REGISTRATION_FLAG_TYPE). */
+export const CONTEXT_TYPE = { NORMAL: 0, COMPRESSION_SAVE: 1, COMPRESSION_RESTORE: 2 } as const;
+
+/** The type of a context by its registration flags, one of {@link CONTEXT_TYPE}. */
+export function contextType(flags: number): number {
+  return (flags >>> 1) & 0x3;
+}
+
+/** Bits of a TLB invalidation's operation dword. */
+export const TLB_INVAL = {
+  /** Bits 7:0. */
+  TYPE: { FULL: 0, PAGE_SELECTIVE: 1, PAGE_SELECTIVE_CTX: 2, GUC: 3 },
+} as const;
+
 /** Classes of engines as the GuC numbers them (`enum guc_engine_class`). */
-export const GUC_CLASS = { RENDER: 0, VIDEO: 1, VIDEOENHANCE: 2, BLITTER: 3, COMPUTE: 4 } as const;
+export const GUC_CLASS = {
+  RENDER: 0,
+  VIDEO: 1,
+  VIDEOENHANCE: 2,
+  BLITTER: 3,
+  COMPUTE: 4,
+  /** Only with NUM_PAGING_ENGINE_INSTANCES above zero: the last of the copy engines. */
+  PAGING: 6,
+} as const;
 
 /** Layout of REGISTER_CONTEXT after the HXG header: dword index of each field. */
 export const REGISTER_CONTEXT = {

@@ -83,11 +83,13 @@ describe('command transport buffers', () => {
     ]);
   });
 
-  it('answer requests, and neither events nor fast requests', () => {
+  it('answer requests, fast requests only to refuse them, and no events', () => {
     const { driver } = booted();
-    driver.send(0x7777, [], HXG_TYPE.FAST_REQUEST);
+    driver.send(H2G_ACTION.UPDATE_SCHEDULING_POLICIES_KLV, [], HXG_TYPE.FAST_REQUEST);
     driver.send(0x7777, [], HXG_TYPE.EVENT);
     expect(driver.take()).toEqual([]);
+    const fast = driver.send(0x7777, [], HXG_TYPE.FAST_REQUEST);
+    expect(driver.take()).toEqual([[((fast << 16) | 1) >>> 0, 0xe0000030]]);
     const fence = driver.send(0x7777, [1, 2, 3], HXG_TYPE.REQUEST);
     expect(driver.take()).toEqual([[((fence << 16) | 1) >>> 0, 0xe0000030]]);
   });
@@ -105,7 +107,8 @@ describe('command transport buffers', () => {
   it('also take a message that goes around the end', () => {
     const { driver } = booted();
     const size = H2G_SIZE / 4;
-    while (driver.desc('h2g', 'TAIL') !== size - 2) driver.send(H2G_ACTION.SCHED_CONTEXT, []);
+    while (driver.desc('h2g', 'TAIL') !== size - 2)
+      driver.send(H2G_ACTION.SCHED_CONTEXT, [], HXG_TYPE.EVENT);
     driver.memory.setUint32(LAYOUT.h2g + (size - 2) * 4, 0x0001_0003, true);
     driver.memory.setUint32(LAYOUT.h2g + (size - 1) * 4, 0x2000_7000, true);
     driver.memory.setUint32(LAYOUT.h2g, 42, true);

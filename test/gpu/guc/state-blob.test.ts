@@ -8,7 +8,13 @@ import {
   type StateOwner,
   type StateSection,
 } from '../../../src/gpu/guc/state-format.ts';
-import { emptyRuntime, type VfRuntime } from '../../../src/gpu/guc/vf-state.ts';
+import {
+  emptyRuntime,
+  freshRun,
+  type GucContext,
+  type VfRuntime,
+} from '../../../src/gpu/guc/vf-state.ts';
+import { ScriptedPosition } from './scripted-engine.ts';
 
 const OWNER: StateOwner = {
   ggttStart: 0x1000_0000,
@@ -18,6 +24,7 @@ const OWNER: StateOwner = {
   doorbells: 16,
   firmware: { major: 70, minor: 58, patch: 0 },
   abi: { major: 1, minor: 27, patch: 0 },
+  position: (dwords) => (dwords.length === 2 ? new ScriptedPosition(dwords) : undefined),
 };
 /** The same VF elsewhere in the GGTT. */
 const MOVED: StateOwner = { ...OWNER, ggttStart: 0x8000_0000 };
@@ -52,6 +59,16 @@ function arbitraryRuntime(owner: StateOwner): fc.Arbitrary<VfRuntime> {
     enabled: fc.boolean(),
     pending: fc.boolean(),
     policies: fc.dictionary(fc.nat(0xffff).map(String), u32, { maxKeys: 5 }).map(toMap),
+    run: fc.record({
+      blocked: fc.boolean(),
+      disabling: fc.boolean(),
+      idle: fc.nat(511),
+      quantumLeft: fc.nat(100_000),
+      positions: fc
+        .dictionary(fc.nat(8).map(String), fc.tuple(u32, page), { maxKeys: 4 })
+        .map(toMap),
+      faults: fc.array(fc.record({ id: fc.nat(0xffff), lrc: fc.nat(8) }), { maxLength: 4 }),
+    }),
   });
   return fc
     .record({
@@ -72,12 +89,20 @@ function arbitraryRuntime(owner: StateOwner): fc.Arbitrary<VfRuntime> {
         .dictionary(fc.nat(0xffff).map(String), fc.array(u32, { maxLength: 4 }), { maxKeys: 4 })
         .map(toMap),
       optIns: fc.uniqueArray(fc.nat(0xffff), { maxLength: 5 }).map((keys) => new Set(keys)),
+      nextFault: fc.nat(0xffff),
+      unsent: fc.array(
+        fc.record({
+          fence: fc.nat(0xffff),
+          dwords: fc.array(u32, { minLength: 1, maxLength: 20 }),
+        }),
+        { maxLength: 4 },
+      ),
     })
     .map(({ heads, contexts, doorbellIds, ...rest }) => ({
       ...rest,
       h2gHead: heads[0],
       g2hTail: heads[1],
-      contexts: new Map(contexts.map((one) => [one.id, one])),
+      contexts: new Map(contexts.map((one) => [one.id, consistent(one)])),
       doorbells: new Map(
         contexts.length === 0
           ? []
@@ -87,6 +112,28 @@ function arbitraryRuntime(owner: StateOwner): fc.Arbitrary<VfRuntime> {
             ]),
       ),
     }));
+}
+
+/** What a run says about LRCs that the context does not have is left out. */
+function consistent<
+  T extends Omit<GucContext, 'run'> & {
+    run: Omit<GucContext['run'], 'positions'> & { positions: Map<number, [number, number]> };
+  },
+>({ run, ...context }: T): GucContext {
+  const width = context.lrcs.length;
+  return {
+    ...context,
+    run: {
+      ...run,
+      idle: run.idle & (2 ** width - 1),
+      positions: new Map(
+        [...run.positions]
+          .filter(([lrc]) => lrc < width)
+          .map(([lrc, dwords]) => [lrc, new ScriptedPosition(dwords)]),
+      ),
+      faults: run.faults.filter(({ lrc }) => lrc < width).slice(0, width),
+    },
+  };
 }
 
 function toMap<T>(entries: Record<string, T>): Map<number, T> {
@@ -193,6 +240,7 @@ describe('the GuC state of a VF', () => {
       enabled: true,
       pending: false,
       policies: new Map(),
+      run: freshRun(),
     });
     runtime.doorbells.set(3, { id: 3, contextId: 5, address: 0 });
     const state = encodeGucState(runtime, OWNER);

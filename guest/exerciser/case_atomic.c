@@ -1,0 +1,168 @@
+/*
+ * MI_ATOMIC. Operations 1 to 15 are of dwords, 0x21 to 0x2f of qwords: intel/compute-runtime names
+ * 4B_MOVE 4, 4B_INCREMENT 5, 4B_DECREMENT 6, 8B_ADD 0x27 and 8B_CMP_WR 0x2e; Intel's PRM volume 2a
+ * has all of them.
+ */
+#include "fixture.h"
+
+enum operation {
+  AND = 1,
+  OR,
+  XOR,
+  MOVE,
+  INCREMENT,
+  DECREMENT,
+  ADD,
+  SUB,
+  REVERSE_SUB,
+  SIGNED_MAX,
+  SIGNED_MIN,
+  UNSIGNED_MAX,
+  UNSIGNED_MIN,
+  COMPARE_WRITE,
+};
+
+#define QWORD 0x20u
+
+static uint64_t expected(enum operation operation, uint64_t old, uint64_t a, uint64_t b,
+                         bool qword) {
+  int64_t signed_old = qword ? (int64_t)old : (int32_t)old;
+  int64_t signed_a = qword ? (int64_t)a : (int32_t)a;
+
+  switch (operation) {
+    case AND: return old & a;
+    case OR: return old | a;
+    case XOR: return old ^ a;
+    case MOVE: return a;
+    case INCREMENT: return old + 1;
+    case DECREMENT: return old - 1;
+    case ADD: return old + a;
+    case SUB: return old - a;
+    case REVERSE_SUB: return a - old;
+    case SIGNED_MAX: return signed_old > signed_a ? old : a;
+    case SIGNED_MIN: return signed_old < signed_a ? old : a;
+    case UNSIGNED_MAX: return old > a ? old : a;
+    case UNSIGNED_MIN: return old < a ? old : a;
+    case COMPARE_WRITE: return old == a ? b : old;
+  }
+  return 0;
+}
+
+/* Operands interleaved by dword: the low of both, then the high of both, up to 16 bytes each. */
+static void atomic(struct batch *batch, enum operation operation, bool qword, uint64_t address,
+                   uint64_t a, uint64_t b) {
+  /* Bit 18: operands in the command; bits 20:19: the size. */
+  emit(batch, MI_ATOMIC(true) | 1u << 18 | (uint32_t)qword << 19 |
+                  (operation | (qword ? QWORD : 0)) << 8);
+  emit_address(batch, address);
+  emit(batch, (uint32_t)a);
+  emit(batch, (uint32_t)b);
+  emit(batch, (uint32_t)(a >> 32));
+  emit(batch, (uint32_t)(b >> 32));
+  for (int i = 0; i < 4; i++) emit(batch, 0);
+}
+
+/* Where atomics work: on a discrete GPU that is its own memory. */
+static void atomic_buffer(struct buffer *buffer, struct vm *vm) {
+  buffer_bound(buffer, vm, KIB(4), vram_region(vm->device));
+}
+
+static void check_all(const struct device *device, const struct engine *engine, bool qword) {
+  static const uint64_t values[][3] = {
+      /* in memory, operand 1, operand 2 */
+      {0x00000000ffffffffull, 0x0000000000000001ull, 7},
+      {0x8000000080000000ull, 0x7fffffff7fffffffull, 7},
+      {0x1234567812345678ull, 0x1234567812345678ull, 0xabcdef01abcdef01ull},
+      {0xf0f0f0f0f0f0f0f0ull, 0x0ff00ff00ff00ff0ull, 7},
+  };
+  uint64_t mask = qword ? ~0ull : 0xffffffff;
+  struct fixture f;
+  struct buffer data;
+
+  fixture_create(&f, device, engine, KIB(4));
+  atomic_buffer(&data, &f.vm);
+  for (unsigned int v = 0; v < ARRAY_SIZE(values); v++) {
+    uint64_t old = values[v][0], a = values[v][1], b = values[v][2];
+
+    for (enum operation operation = AND; operation <= COMPARE_WRITE; operation++) {
+      data.qwords[operation] = old;
+      atomic(&f.batch, operation, qword, data.address + 8 * operation, a, b);
+    }
+    fixture_run(&f);
+    for (enum operation operation = AND; operation <= COMPARE_WRITE; operation++) {
+      uint64_t want = expected(operation, old & mask, a & mask, b & mask, qword) & mask;
+      uint64_t got = data.qwords[operation];
+
+      /* A dword's neighbour stays as it was. */
+      want |= old & ~mask;
+      check(got == want, "operation %#x of %#llx and %#llx: %#llx, want %#llx",
+            operation | (qword ? QWORD : 0), (unsigned long long)old, (unsigned long long)a,
+            (unsigned long long)got, (unsigned long long)want);
+    }
+  }
+}
+
+static void dwords(const struct device *device, const struct engine *engine) {
+  check_all(device, engine, false);
+}
+
+static void qwords(const struct device *device, const struct engine *engine) {
+  check_all(device, engine, true);
+}
+
+static void without_operands(const struct device *device, const struct engine *engine) {
+  struct fixture f;
+  struct buffer data;
+
+  fixture_create(&f, device, engine, KIB(4));
+  atomic_buffer(&data, &f.vm);
+  data.dwords[0] = 0x123456;
+  data.dwords[2] = 0x123456;
+  for (int i = 0; i < 3; i++) {
+    emit(&f.batch, MI_ATOMIC(false) | INCREMENT << 8);
+    emit_address(&f.batch, data.address);
+    emit(&f.batch, MI_ATOMIC(false) | DECREMENT << 8);
+    emit_address(&f.batch, data.address + 8);
+  }
+  fixture_run(&f);
+  check_dword("incremented", data.dwords[0], 0x123459);
+  check_dword("decremented", data.dwords[2], 0x123453);
+}
+
+/* Every engine at once adds to the same dword: no addition is lost. */
+static void contended(const struct device *device, const struct engine *unused) {
+  enum { ADDITIONS = 200 };
+  struct vm vm;
+  struct buffer data;
+  struct queue queues[MAX_ENGINES];
+  struct batch batches[MAX_ENGINES];
+  uint32_t done[MAX_ENGINES];
+
+  (void)unused;
+  vm_create(&vm, device, 0);
+  atomic_buffer(&data, &vm);
+  for (unsigned int i = 0; i < device->engine_count; i++) {
+    queue_create(&queues[i], &vm, &device->engines[i]);
+    batch_create(&batches[i], &vm, KIB(16));
+    done[i] = syncobj_create(device);
+    /* All start together. */
+    semaphore_wait(&batches[i], data.address + 64, EQUAL, 1);
+    for (int n = 0; n < ADDITIONS; n++) atomic(&batches[i], ADD, false, data.address, i + 1, 0);
+    batch_end(&batches[i]);
+    submit(&queues[i], batches[i].buffer.address, done[i]);
+  }
+  *(volatile uint32_t *)&data.dwords[16] = 1;
+  for (unsigned int i = 0; i < device->engine_count; i++)
+    check_errno("wait", syncobj_wait(device, done[i], WAIT_NS), 0);
+  check_dword("sum", data.dwords[0],
+              ADDITIONS * device->engine_count * (device->engine_count + 1) / 2);
+}
+
+static const struct test_case cases[] = {
+    {"atomic.dwords", ON_EVERY, dwords},
+    {"atomic.qwords", ON_EVERY, qwords},
+    {"atomic.without-operands", ON_EVERY, without_operands},
+    {"atomic.contended", 0, contended},
+};
+
+const struct test_group atomic_group = GROUP(cases);

@@ -1,0 +1,87 @@
+/** The command of a streamer whose work takes several turns, if there is one. */
+import type {
+  ExecutionHost,
+  GpuMemory,
+  StepEnd,
+  Transfer,
+  TransferCommand,
+  TransferContext,
+} from './contracts.ts';
+
+/** Bytes of a transfer that are one unit of budget. */
+const BYTES_PER_UNIT = 4096;
+
+/** Holds a transfer and its progress across turns. */
+export class TransferRunner {
+  /** Units of budget that the last step used. */
+  used = 0;
+  readonly #context: TransferContext;
+  readonly #ppgtt: GpuMemory;
+  #transfer: Transfer | undefined;
+  #length = 0;
+  #copied = 0;
+  /** Progress of a transfer that was begun before the context was taken off. */
+  #progress: number | undefined;
+
+  /** @param progress of the transfer that the first command had begun, from a position */
+  constructor(host: ExecutionHost, ppgtt: GpuMemory, progress: number | undefined) {
+    this.#ppgtt = ppgtt;
+    this.#progress = progress;
+    this.#context = {
+      ggtt: host.ggtt,
+      ppgtt,
+      flatCcs: host.flatCcs,
+      copied: (bytes) => {
+        this.#copied += bytes;
+        host.copied(bytes);
+      },
+    };
+  }
+
+  /** True while a transfer is not done. */
+  get isUnderWay(): boolean {
+    return this.#transfer !== undefined;
+  }
+
+  /** Dwords of the command under way. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** For a position: how far the transfer is; undefined without one. */
+  get progress(): number | undefined {
+    return this.#transfer?.progress ?? this.#progress;
+  }
+
+  /** The memory whose `fault` tells about a failed step. */
+  get faulted(): GpuMemory {
+    return this.#transfer?.faulted ?? this.#ppgtt;
+  }
+
+  /**
+   * Takes up a command.
+   *
+   * @param isResumed it may be the one that was begun before
+   * @returns false when it is malformed
+   */
+  start(start: TransferCommand, dwords: Uint32Array, isResumed: boolean): boolean {
+    const transfer = start(dwords, this.#context);
+    if (transfer === undefined) return false;
+    if (this.#progress !== undefined && isResumed) {
+      transfer.progress = this.#progress;
+      this.#progress = undefined;
+    }
+    this.#transfer = transfer;
+    this.#length = dwords.length;
+    return true;
+  }
+
+  /** Goes on for about `budget` units. */
+  step(budget: number): StepEnd {
+    this.#copied = 0;
+    const end = (this.#transfer as Transfer).step(budget * BYTES_PER_UNIT);
+    this.used = Math.floor(this.#copied / BYTES_PER_UNIT);
+    if (end === 'done') this.#transfer = undefined;
+    return end;
+  }
+}
