@@ -1,4 +1,5 @@
 /** A real GPU: the PF through its files, its VFs through /dev/vfio, both behind the variant driver. */
+
 import { EventChannel } from '../base/event-channel.ts';
 import { Fault } from '../base/fault.ts';
 import { type Machine, machineAt } from '../linux/sysfs-machine.ts';
@@ -6,6 +7,7 @@ import { parseBdf, readPciDevice } from '../linux/sysfs-pci.ts';
 import { type VfioFunctionEvent, VfioPciFunction } from '../linux/vfio-pci-function.ts';
 import { LinuxXeSriovVfio } from '../linux/xe-sriov-vfio.ts';
 import { CAPABILITY, type VfProfile } from '../migration/vf-profile.ts';
+import { foreignEventFds } from '../sys/eventfd.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
 import { platformOfDevice } from '../xe/platforms.ts';
 import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
@@ -55,7 +57,7 @@ export class LinuxHost implements VfHost {
       const address = await addressOfVf(this.#machine, this.#pf, vfid);
       pciFunction = VfioPciFunction.open(address, { sysfs, dev });
       pciFunction.events.on((event) => this.events.emit({ ...event, vfid }));
-      const device = await XeVfioPci.open({ pciFunction, pf, vfid });
+      const device = await XeVfioPci.open({ pciFunction, pf, vfid, eventFds: foreignEventFds });
       this.#vfs.set(vfid, { pf, pciFunction });
       return device;
     } catch (error) {
@@ -82,12 +84,12 @@ export class LinuxHost implements VfHost {
     return { ...pf.profile, capabilities: flags | (memirq ? CAPABILITY.MEMIRQ : 0) };
   }
 
-  digests(): never {
-    throw new Fault('EOPNOTSUPP', 'what a real VF holds can be seen in its stream only');
+  counters(): never {
+    throw new Fault('EOPNOTSUPP', 'what the guest does with a real VF is not seen here');
   }
 
-  counters(): never {
-    throw new Fault('EOPNOTSUPP', 'a real VF counts nothing that could be asked for');
+  digests(): never {
+    throw new Fault('EOPNOTSUPP', 'what a real VF holds can be seen in its stream only');
   }
 
   async close(): Promise<void> {

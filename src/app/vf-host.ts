@@ -14,7 +14,7 @@ export interface VfHost {
   profile(vfid: number): VfProfile;
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
   digests(vfid: number): VfDigests;
-  /** What the driver of a VF made it do so far. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
+  /** What was counted of a VF. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
   counters(vfid: number): CounterSnapshot;
   /** Lets go of everything; devices were closed before. Idempotent. */
   close(): void | Promise<void>;

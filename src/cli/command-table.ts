@@ -49,6 +49,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/diff.ts'),
   },
   {
+    name: 'guest',
+    summary: 'boot a stock Linux guest with VFs and exercise them',
+    load: () => import('./commands/guest.ts'),
+  },
+  {
     name: 'list',
     summary: 'show the PFs of this machine and their VFs, with shares and holders',
     load: () => import('./commands/list.ts'),
@@ -72,11 +77,6 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'doctor',
     summary: 'say what of this machine is not fit for VFs, and how to mend it',
     load: () => import('./commands/doctor.ts'),
-  },
-  {
-    name: 'guest',
-    summary: 'boot a stock Linux guest with VFs and exercise them',
-    load: () => import('./commands/guest.ts'),
   },
   {
     name: 'bench',

@@ -53,8 +53,11 @@ export const libc = {
   poll: native<Numbers<3>>('poll', 'int', [ADDRESS, 'ulong', 'int']),
   prctl: native<Numbers<2>>('prctl', 'int', ['int', 'ulong']),
   read: native<Numbers<3>>('read', RESULT, [FD, ADDRESS, SIZE]),
-  recvmsg: native<Numbers<3>>('recvmsg', RESULT, [FD, ADDRESS, 'int']),
-  sendmsg: native<Numbers<3>>('sendmsg', RESULT, [FD, ADDRESS, 'int']),
+  // What one message carries fits an int: the kernel moves at most 2 GiB at once.
+  recv: native<Numbers<4>>('recv', 'int', [FD, ADDRESS, 'int', 'int']),
+  recvmsg: native<Numbers<3>>('recvmsg', 'int', [FD, ADDRESS, 'int']),
+  send: native<Numbers<4>>('send', 'int', [FD, ADDRESS, 'int', 'int']),
+  sendmsg: native<Numbers<3>>('sendmsg', 'int', [FD, ADDRESS, 'int']),
   setsockopt: native<Numbers<5>>('setsockopt', 'int', [FD, 'int', 'int', ADDRESS, 'int']),
   shutdown: native<Numbers<2>>('shutdown', 'int', [FD, 'int']),
   socket: native<Numbers<3>>('socket', FD, ['int', 'int', 'int']),

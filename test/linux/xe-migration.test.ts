@@ -1,4 +1,5 @@
 /** A VF whose PF is reached only through files moves to an emulated one and back, under load. */
+
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +8,7 @@ import { EmulatedHost } from '../../src/app/emulated-host.ts';
 import { GuestLoad } from '../../src/app/guest-load.ts';
 import type { MigrationFault } from '../../src/base/fault.ts';
 import { migrate } from '../../src/migration/session.ts';
+import { foreignEventFds } from '../../src/sys/eventfd.ts';
 import { MIG_STATE } from '../../src/vfio/migration-state.ts';
 import { XeVfioPci } from '../../src/xe-vfio-pci/xe-vfio-pci.ts';
 import {
@@ -26,7 +28,12 @@ afterEach(closeMachines);
 
 async function openReal(served: ServedMachine): Promise<XeVfioPci> {
   const pf = await served.openVf(1);
-  return await XeVfioPci.open({ pciFunction: served.machine.gpu.vf(1), pf, vfid: 1 });
+  return await XeVfioPci.open({
+    pciFunction: served.machine.gpu.vf(1),
+    pf,
+    vfid: 1,
+    eventFds: foreignEventFds,
+  });
 }
 
 describe.skipIf(noFuse)(`a VF behind files${skipNote}`, () => {

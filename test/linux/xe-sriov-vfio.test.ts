@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import { DeviceFault, Fault, StreamFault } from '../../src/base/fault.ts';
 import type { LinuxXeSriovVfio } from '../../src/linux/xe-sriov-vfio.ts';
+import { foreignEventFds } from '../../src/sys/eventfd.ts';
 import { XeVfioPci } from '../../src/xe-vfio-pci/xe-vfio-pci.ts';
 import { PF } from '../support/fuse/fake-machine.ts';
 import {
@@ -119,7 +120,12 @@ describe.skipIf(noFuse)(`a VF behind the files of its PF${skipNote}`, () => {
       () => vf.resumeDataEnter(1),
     ])
       expect(await codeOf(call())).toBe('ENOPKG');
-    const device = await XeVfioPci.open({ pciFunction: served.machine.gpu.vf(1), pf: vf, vfid: 1 });
+    const device = await XeVfioPci.open({
+      pciFunction: served.machine.gpu.vf(1),
+      pf: vf,
+      vfid: 1,
+      eventFds: foreignEventFds,
+    });
     expect(device.migrationFlags).toBe(0);
     expect(served.machine.debugfs.calls.filter((call) => /save|restore/.test(call))).toEqual([]);
     expect(served.machine.debugfs.hazards).toEqual([]);
@@ -250,7 +256,12 @@ describe.skipIf(noFuse)(`a VF behind the files of its PF${skipNote}`, () => {
   test('wakes its reader with a reset, though the PF does not', async () => {
     const served = serveMachine({}, 1);
     const vf = await served.openVf(1);
-    const device = await XeVfioPci.open({ pciFunction: served.machine.gpu.vf(1), pf: vf, vfid: 1 });
+    const device = await XeVfioPci.open({
+      pciFunction: served.machine.gpu.vf(1),
+      pf: vf,
+      vfid: 1,
+      eventFds: foreignEventFds,
+    });
     const data = await device.setMigrationState(3);
     if (data === undefined) throw new Error('no data');
     await data.read(MIB);

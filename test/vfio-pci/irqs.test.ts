@@ -74,7 +74,7 @@ describe('information', () => {
   });
 
   it('counts no INTx of a VF, whose flags stay as in Linux', async () => {
-    const device = new VfioPciCore({ pciFunction: xeVf('ptl') });
+    const device = new VfioPciCore({ pciFunction: xeVf('ptl'), eventFds: new FakeEventFds() });
     await device.enable();
     const { EVENTFD, MASKABLE, AUTOMASKED } = VFIO_IRQ_INFO;
     const flags = EVENTFD | MASKABLE | AUTOMASKED;

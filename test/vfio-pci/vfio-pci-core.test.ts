@@ -174,7 +174,7 @@ describe('reset', () => {
   }
 
   async function hooked(pciFunction: TestFunction) {
-    const device = new Hooked({ pciFunction });
+    const device = new Hooked({ pciFunction, eventFds: new FakeEventFds() });
     pciFunction.onReset = () => void device.steps.push('reset');
     await device.enable();
     return device;
