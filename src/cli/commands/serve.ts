@@ -141,7 +141,7 @@ function vfOption(
 /** What only an emulated GPU is told; a real one is provisioned. */
 const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
   ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
-  ...(['gucVersion', 'deviceId', 'revision'] as const),
+  ...(['gucVersion', 'deviceId', 'revision', 'stats'] as const),
 ];
 
 /** The VFs to serve of a PF of this machine. */
