@@ -19,14 +19,20 @@ static void satisfied(const struct device *device, const struct engine *engine) 
 static void from_the_cpu(const struct device *device, const struct engine *engine) {
   struct fixture f;
   uint32_t done = syncobj_create(device);
+  uint64_t deadline;
 
   fixture_create(&f, device, engine, KIB(4));
   store_dword(&f.batch, f.data.address + 8, 1);
   semaphore_wait(&f.batch, f.data.address, GREATER_OR_EQUAL, 5);
   store_dword(&f.batch, f.data.address + 8, 2);
   batch_end(&f.batch);
-  submit(&f.queue, f.batch.buffer.address, done);
   f.data.dwords[0] = 4;
+  submit(&f.queue, f.batch.buffer.address, done);
+  deadline = now_ns() + WAIT_NS;
+  while (*(volatile uint32_t *)&f.data.dwords[2] == 0) {
+    check(now_ns() < deadline, "the batch does not begin");
+    sleep_ms(1);
+  }
   check_errno("wait before the signal", syncobj_wait(device, done, 20000000), ETIME);
   check_dword("before the signal", f.data.dwords[2], 1);
   *(volatile uint32_t *)&f.data.dwords[0] = 5;

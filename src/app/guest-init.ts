@@ -2,9 +2,9 @@
  * What runs as process 1 of a guest: a shell script that mounts what is needed and then obeys the
  * control channel, a virtio serial port (`guest-control.ts` is its other end).
  *
- * Lines to the guest are `ID COMMAND`, the command in base64. Lines from it are `ready SECONDS` once,
- * then `ID out TEXT` for each line that a command prints and `ID end STATUS`. Commands run beside each
- * other.
+ * Lines to the guest are `ID COMMAND`, the command in base64, or empty. Lines from it are
+ * `ready SECONDS` once, then `ID out TEXT` for each line that a command prints and `ID end STATUS`.
+ * Commands run beside each other.
  */
 
 /** Name of the control channel's port. */
@@ -43,9 +43,12 @@ control() {
   exec 3<>$port
   echo "ready $(cut -d' ' -f1 /proc/uptime)" >&3
   while :; do
-    # An empty read is a host that is not connected, as while the guest moves. A command is no child
-    # of the shell that reads: the end of a child makes it forget half a line.
-    if read -r id command <&3; then (obey "$id" "$command" &) else sleep 0.05; fi
+    # Nothing to read is a host that is not connected, as while the guest moves.
+    if read -r id command <&3; then
+      [ -z "$id" ] || (obey "$id" "$command" &)
+    else
+      sleep 0.05
+    fi
   done
 }
 

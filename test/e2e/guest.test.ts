@@ -52,6 +52,20 @@ describe.each(['ptl', 'bmg'] as const)('a stock guest with two %s VFs', (platfor
     }
   });
 
+  it('obeys many commands, one after the other and at once', async (context) => {
+    needRig(context);
+    const { session } = running();
+    for (let round = 0; round < 10; round++) {
+      const results = await Promise.all(
+        [0, 1, 2, 3].map((status) => session.run(`echo ${round}; exit ${status}`)),
+      );
+      expect(results).toEqual([0, 1, 2, 3].map((status) => ({ status, output: `${round}` })));
+    }
+    // Much output at once fills the port.
+    const { output } = await session.run('seq 20000');
+    expect(output.split('\n')).toHaveLength(20000);
+  });
+
   it(
     'passes the exerciser whole',
     async (context) => {
