@@ -27,6 +27,10 @@ export interface ServeSettings {
   readonly deviceId?: number | undefined;
   readonly revision?: number | undefined;
   readonly pollUs?: number | undefined;
+  /** Exactly Linux's migration flags: no pre-copy. */
+  readonly linuxFlags?: boolean | undefined;
+  /** Percent of a core that looking for changes may take during a pre-copy. */
+  readonly precopyBudget?: number | undefined;
 }
 
 /**
@@ -35,7 +39,7 @@ export interface ServeSettings {
  * @throws {Fault} EINVAL for settings that make no sense, and what {@link ServedHost.start} throws
  */
 export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
-  const { vfs, contexts, doorbells, deviceId, pollUs } = settings;
+  const { vfs, contexts, doorbells, deviceId, pollUs, linuxFlags, precopyBudget } = settings;
   const platform: PlatformName = platformByName(settings.platform).name;
   const gucVersion = parseVersion(settings.gucVersion);
   if (settings.gucVersion !== undefined && gucVersion === undefined)
@@ -49,6 +53,8 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     doorbells,
     deviceId,
     pollUs,
+    linuxFlags,
+    precopyBudget,
     gucVersion,
     revisionId: settings.revision,
     vramSize: settings.vram,

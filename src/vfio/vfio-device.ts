@@ -125,6 +125,8 @@ export interface PrecopyInfo {
   readonly dirtyBytes: number;
   /** True when the initial bytes start again (REINIT, only after the v2 opt-in). */
   readonly reinit: boolean;
+  /** Estimate of the milliseconds that entering STOP_COPY takes, where the device can tell. */
+  readonly stopMs?: number | undefined;
 }
 
 /** What Linux VFIO promises a VMM about one device. */
@@ -180,6 +182,8 @@ export interface VfioDevice {
   precopyInfo(): Promise<PrecopyInfo>;
   /** Opts in to version 2 of the pre-copy info. @throws {Fault} EINVAL without pre-copy */
   enablePrecopyInfoV2(): void;
+  /** True once {@link enablePrecopyInfoV2} was called, until the device is closed. */
+  readonly precopyInfoV2?: boolean;
 
   /** True when the device can log its writes; without it the three below are ENOTTY. */
   readonly dmaLogging?: boolean;
