@@ -114,6 +114,7 @@ export class VramTracker implements VramTracking {
       if (state[at] === BLOCK.INITIAL) initial++;
       else if (state[at] === BLOCK.DIRTY) dirty++;
     }
+    if (initial === 0) this.#beginPasses();
     return {
       initialBytes: initial * BLOCK_SIZE,
       dirtyBytes: dirty * BLOCK_SIZE,
