@@ -1,5 +1,5 @@
 /** Passes over all blocks of a VRAM object, in threads of their own or, without any, in this one. */
-import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { Fault } from '../../base/fault.ts';
 import type { DigestKey } from '../../sys/block-digest.ts';
@@ -22,6 +22,8 @@ export type ToScanWorker =
 /** Its answer: its part of a pass is over. */
 export type FromScanWorker = 'done';
 
+/** There only once the project is built: sources that run as they are compare in their own thread. */
+const WORKER = new URL('./scan-worker.js', import.meta.url);
 /** Full use of a core. */
 const WHOLE_CORE = 100;
 
@@ -32,7 +34,7 @@ class ScanThread {
   #failure: Fault | undefined;
 
   constructor(data: ScanWorkerData) {
-    this.#worker = new Worker(new URL('./scan-worker.js', import.meta.url), {
+    this.#worker = new Worker(WORKER, {
       workerData: data,
       name: 'xe-vfio pre-copy',
       trackUnmanagedFds: false,
@@ -56,7 +58,7 @@ class ScanThread {
   /** @returns once the thread has ended */
   async close(): Promise<void> {
     if (this.#failure !== undefined) return;
-    const ended = once(this.#worker, 'exit');
+    const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
     this.#worker.postMessage({ type: 'close' } satisfies ToScanWorker);
     await ended;
   }
@@ -86,7 +88,8 @@ export class ScanPool {
   constructor(table: BlockTable, local: BlockScanner, threads: number, data: ScanWorkerData) {
     this.#table = table;
     this.#local = local;
-    this.#threads = Array.from({ length: threads }, () => new ScanThread(data));
+    const length = existsSync(WORKER) ? threads : 0;
+    this.#threads = Array.from({ length }, () => new ScanThread(data));
   }
 
   /**
