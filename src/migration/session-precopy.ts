@@ -129,14 +129,15 @@ class PrecopyRounds {
     const dirtyBytes = info.dirtyBytes + info.initialBytes;
     // What came again after the first pass, and what is left, is what became dirty.
     const dirtied = (first ? 0 : bytes) + dirtyBytes;
+    const dirtyRate = ms > 0 ? Math.round((dirtied * 1000) / ms) : 0;
     return {
       round: ++this.#rounds,
       ms,
       bytes,
       bytesPerSecond: this.#rate(),
       dirtyBytes,
-      dirtyBytesPerSecond: ms > 0 ? Math.round((dirtied * 1000) / ms) : 0,
-      downtimeMs: await this.#downtimeMs(info),
+      dirtyBytesPerSecond: dirtyRate,
+      downtimeMs: await this.#downtimeMs(info, dirtyRate),
     };
   }
 
@@ -145,11 +146,13 @@ class PrecopyRounds {
   }
 
   /** What stopping now would cost: finding the last changes, and moving all that is left. */
-  async #downtimeMs(info: PrecopyInfo): Promise<number> {
+  async #downtimeMs(info: PrecopyInfo, dirtyRate: number): Promise<number> {
     const { device } = this.#source;
     const size = await this.#run.step('source', () => device.migrationDataSize());
     const rate = this.#rate();
-    return FIXED_MS + (stopMsOf(info) ?? Number.POSITIVE_INFINITY) + (rate > 0 ? (size * 1000) / rate : 0);
+    const stopMs = stopMsOf(info) ?? Number.POSITIVE_INFINITY;
+    const unnoticed = (dirtyRate * (info.staleMs ?? 0)) / 1000;
+    return FIXED_MS + stopMs + (rate > 0 ? ((size + unnoticed) * 1000) / rate : 0);
   }
 
   #info(): Promise<PrecopyInfo> {

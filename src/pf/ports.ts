@@ -93,6 +93,8 @@ export interface VramChanges {
   readonly passes: number;
   /** Milliseconds that {@link VramTracking.stop} is likely to take; undefined when not known yet. */
   readonly stopMs: number | undefined;
+  /** Milliseconds for which a change may go unnoticed; undefined when not known yet. */
+  readonly staleMs: number | undefined;
 }
 
 /**

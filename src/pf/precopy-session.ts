@@ -45,20 +45,22 @@ export class PrecopySession {
     let initialBytes = 0;
     let dirtyBytes = 0;
     let stopMs: number | undefined = 0;
+    let staleMs: number | undefined = 0;
     let passes = Number.POSITIVE_INFINITY;
     for (const { tracking } of this.#vrams) {
       const changes = tracking.changes();
       initialBytes += changes.initialBytes;
       dirtyBytes += changes.dirtyBytes;
       stopMs = plus(stopMs, changes.stopMs);
+      staleMs = plus(staleMs, changes.staleMs);
       passes = Math.min(passes, changes.passes);
     }
     this.#initialDone ||= initialBytes === 0;
     const reinit = mayReinit && this.#initialDone && dirtyBytes > this.#totalBytes * REINIT_SHARE;
-    if (!reinit) return { initialBytes, dirtyBytes, reinit, stopMs, passes };
+    if (!reinit) return { initialBytes, dirtyBytes, reinit, stopMs, staleMs, passes };
     for (const { tracking } of this.#vrams) tracking.reinit();
     this.#initialDone = false;
-    return { initialBytes: dirtyBytes, dirtyBytes: 0, reinit, stopMs, passes };
+    return { initialBytes: dirtyBytes, dirtyBytes: 0, reinit, stopMs, staleMs, passes };
   }
 
   /** All packets that were given are used: their memory may be taken again. */

@@ -220,7 +220,7 @@ export class RestoreSession {
     return coverage;
   }
 
-  /** Deviation 9: VRAM that the stream did not bring is zero, whatever the target held before. */
+  /** Deviation 10: VRAM that the stream did not bring is zero, whatever the target held before. */
   #clearTheRest(): void {
     for (const { vfid, around } of this.#vfs) {
       const vram = around.resources.vram(vfid, around.tile.id);

@@ -122,9 +122,9 @@ export class ClientFeatures {
     const { flags, initialBytes, dirtyBytes } = CODECS.precopyInfo.read(view, 0);
     const reinit = (flags & VFIO_PRECOPY_INFO.REINIT) !== 0;
     if (payload.length < argsz) return { initialBytes, dirtyBytes, reinit };
-    const { stopUs } = CODECS.precopyStop.read(view, CODECS.precopyInfo.size);
-    const stopMs = stopUs >= Number.MAX_SAFE_INTEGER ? undefined : stopUs / 1000;
-    return { initialBytes, dirtyBytes, reinit, stopMs };
+    const { stopUs, staleUs } = CODECS.precopyStop.read(view, CODECS.precopyInfo.size);
+    const ms = (us: number) => (us >= Number.MAX_SAFE_INTEGER ? undefined : us / 1000);
+    return { initialBytes, dirtyBytes, reinit, stopMs: ms(stopUs), staleMs: ms(staleUs) };
   }
 
   /** The protocol itself has no such question: all that is left counts as dirty. */

@@ -302,8 +302,11 @@ export const CODECS: { readonly [Name in LayoutName]: Codec<Name> } = {
   },
   precopyStop: {
     size: LAYOUTS.precopyStop.size,
-    read: (view, at) => ({ stopUs: readU64(view, at) }),
-    write: (view, at, { stopUs }) => writeU64(view, at, stopUs),
+    read: (view, at) => ({ stopUs: readU64(view, at), staleUs: readU64(view, at + 8) }),
+    write(view, at, { stopUs, staleUs }) {
+      writeU64(view, at, stopUs);
+      writeU64(view, at + 8, staleUs);
+    },
   },
   migData: {
     size: LAYOUTS.migData.size,

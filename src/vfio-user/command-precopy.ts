@@ -16,7 +16,7 @@ const UNKNOWN_US = 2 ** 53 - 1;
 
 /**
  * Answers with `vfio_precopy_info`; behind it, where `argsz` has room, with how long the device is
- * likely to take into STOP_COPY.
+ * likely to take into STOP_COPY, and how old what it knows of changes is.
  *
  * @param data the data file of the client, asked for only to know that it has one
  * @returns bytes of the reply's payload
@@ -31,7 +31,7 @@ export async function precopyInfo(
   const { argsz, flags } = request.decode('precopyInfo');
   demand(argsz >= INFO, `argsz ${argsz} is below ${INFO}`);
   data();
-  const { initialBytes, dirtyBytes, reinit, stopMs } = await device.precopyInfo();
+  const { initialBytes, dirtyBytes, reinit, stopMs, staleMs } = await device.precopyInfo();
   const length = argsz >= INFO + STOP ? INFO + STOP : INFO;
   // Without the opt-in the field is not written: some callers never set it, and some drivers echo it.
   const told = device.precopyInfoV2 === true ? (reinit ? VFIO_PRECOPY_INFO.REINIT : 0) : flags;
@@ -43,8 +43,8 @@ export async function precopyInfo(
     dirtyBytes,
   });
   if (length > INFO) {
-    const stopUs = stopMs === undefined ? UNKNOWN_US : Math.round(stopMs * 1000);
-    CODECS.precopyStop.write(reply, replyAt + INFO, { stopUs });
+    const us = (ms: number | undefined) => (ms === undefined ? UNKNOWN_US : Math.round(ms * 1000));
+    CODECS.precopyStop.write(reply, replyAt + INFO, { stopUs: us(stopMs), staleUs: us(staleMs) });
   }
   return length;
 }

@@ -80,8 +80,8 @@ export const LAYOUTS = {
     size: 24,
     fields: { argsz: [0, 4], flags: [4, 4], initialBytes: [8, 8], dirtyBytes: [16, 8] },
   },
-  /** What may follow {@link LAYOUTS.precopyInfo}: all ones when it is not known. */
-  precopyStop: { size: 8, fields: { stopUs: [0, 8] } },
+  /** What may follow {@link LAYOUTS.precopyInfo}; 2^53-1 when it is not known. */
+  precopyStop: { size: 16, fields: { stopUs: [0, 8], staleUs: [8, 8] } },
   migData: { size: 8, fields: { argsz: [0, 4], size: [4, 4] } },
 } as const satisfies Readonly<Record<string, Layout>>;
 

@@ -125,8 +125,13 @@ export interface PrecopyInfo {
   readonly dirtyBytes: number;
   /** True when the initial bytes start again (REINIT, only after the v2 opt-in). */
   readonly reinit: boolean;
-  /** Estimate of the milliseconds that entering STOP_COPY takes, where the device can tell. */
+  /**
+   * Estimate of the milliseconds that entering STOP_COPY takes, where the device can tell; undefined
+   * while it does not know yet.
+   */
   readonly stopMs?: number | undefined;
+  /** Milliseconds for which a change may go unnoticed, as {@link stopMs}. */
+  readonly staleMs?: number | undefined;
 }
 
 /** What Linux VFIO promises a VMM about one device. */

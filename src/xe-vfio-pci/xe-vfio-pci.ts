@@ -139,7 +139,7 @@ export class XeVfioPci extends VfioPciCore {
     this.#vfid = vfid;
     if (pf.migrationSupported())
       this.#migrationFlags = VFIO_MIGRATION.STOP_COPY | VFIO_MIGRATION.P2P;
-    // Addition 1: Linux's driver has no pre-copy.
+    // Deviation 11: Linux's driver has no pre-copy.
     if (this.#migrationFlags !== 0 && !linuxFlags && pf.precopy?.supported(vfid) === true)
       this.#migrationFlags |= VFIO_MIGRATION.PRE_COPY;
   }

@@ -33,7 +33,7 @@ export class FakePf implements XeSriovVfio {
   /** Where windows are. */
   window: Uint8Array | undefined;
   /** What a pre-copy is told to have left. */
-  progress = { initialBytes: 0, dirtyBytes: 0, reinit: false, stopMs: 0, passes: 0 };
+  progress = { initialBytes: 0, dirtyBytes: 0, reinit: false, stopMs: 0, staleMs: 0, passes: 0 };
   /** What the last question for it was asked with. */
   mayReinit: boolean | undefined;
   readonly precopy: XeSriovPrecopy | undefined;

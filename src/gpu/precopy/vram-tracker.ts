@@ -58,6 +58,8 @@ export class VramTracker implements VramTracking {
   #failure: unknown;
   /** Milliseconds of work of the last pass, on one core. */
   #passMs = 0;
+  /** Milliseconds of the last pass. */
+  #staleMs = 0;
   #passCount = 0;
 
   /** @returns undefined where the machine has no digest */
@@ -120,6 +122,7 @@ export class VramTracker implements VramTracking {
       dirtyBytes: dirty * BLOCK_SIZE,
       passes: this.#passCount,
       stopMs: this.#stopMs(),
+      staleMs: this.#scans && this.#passCount === 0 ? undefined : this.#staleMs,
     };
   }
 
@@ -207,7 +210,8 @@ export class VramTracker implements VramTracking {
       const found = await this.#scanPool().pass('sent', this.#options.budgetPercent);
       if (found === undefined) return;
       this.#passCount++;
-      this.#passMs = ((performance.now() - startedAt) * this.#options.budgetPercent) / 100;
+      this.#staleMs = performance.now() - startedAt;
+      this.#passMs = (this.#staleMs * this.#options.budgetPercent) / 100;
       await this.#rest(PASS_INTERVAL_MS - (performance.now() - startedAt));
     }
   }
