@@ -167,7 +167,9 @@ async function sizeRows(folder, size, { links, rates }, read) {
         const scanMs = (size * 1000) / (read * availableParallelism());
         const bound = scanMs + (last * 1000) / linkRate;
         const name = `${sizeText(size)}, ${link} Gbit/s, ${rate} %/s, pre-copy`;
-        rows.push(...timeRows(name, result, bound, (result.streamBytes * 1000) / linkRate + scanMs));
+        rows.push(
+          ...timeRows(name, result, bound, (result.streamBytes * 1000) / linkRate + scanMs),
+        );
       }
     }
     await client.close();

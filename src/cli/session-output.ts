@@ -1,7 +1,7 @@
 /** How a session is shown while it runs and when it is over. */
 
-import type { MigrationEvent, MigrationPhase, MigrationResult } from '../app/move.ts';
 import { type Command, Option } from 'commander';
+import type { MigrationEvent, MigrationPhase, MigrationResult } from '../app/move.ts';
 import { Fault } from '../base/fault.ts';
 import { formatSize } from '../base/size.ts';
 import type { CommandContext } from './command.ts';

@@ -96,7 +96,8 @@ class PrecopyRounds {
       best = Math.min(best, round.downtimeMs);
       const known = Number.isFinite(round.downtimeMs);
       if (maxDowntimeMs === undefined && known && (since > 0 || round.dirtyBytes === 0)) break;
-      if (maxDowntimeMs !== undefined && known && since >= PATIENCE) this.#refuse(maxDowntimeMs, best);
+      if (maxDowntimeMs !== undefined && known && since >= PATIENCE)
+        this.#refuse(maxDowntimeMs, best);
     }
   }
 

@@ -8,8 +8,8 @@
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { MigrationResult, SessionOptions } from './migration-phase.ts';
 import { copyStream } from './session-copy.ts';
-import { precopy } from './session-precopy.ts';
 import type { MigrationEnd } from './session-end.ts';
+import { precopy } from './session-precopy.ts';
 import { rollBack, type Touched } from './session-rollback.ts';
 import { SessionRun } from './session-run.ts';
 import { finishSource, prepareSource, stopSource } from './session-source.ts';

@@ -16,9 +16,9 @@
  */
 import type { MigrationResult, SessionOptions } from './migration-phase.ts';
 import { copyStream } from './session-copy.ts';
-import { precopy } from './session-precopy.ts';
 import type { MigrationEnd } from './session-end.ts';
 import { checkFits } from './session-fit.ts';
+import { precopy } from './session-precopy.ts';
 import { rollBack, type Touched } from './session-rollback.ts';
 import { SessionRun } from './session-run.ts';
 import { finishSource, prepareSource, stopSource } from './session-source.ts';

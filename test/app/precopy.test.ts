@@ -7,7 +7,11 @@ import { Mapping } from '../../src/sys/mapping.ts';
 import { MIG_STATE } from '../../src/vfio/migration-state.ts';
 import { VFIO_MIGRATION } from '../../src/vfio/uapi.ts';
 import type { MigrationData } from '../../src/vfio/vfio-device.ts';
-import { decodePacketHeader, PACKET_HEADER_SIZE, PACKET_TYPE } from '../../src/xe/migration-packet.ts';
+import {
+  decodePacketHeader,
+  PACKET_HEADER_SIZE,
+  PACKET_TYPE,
+} from '../../src/xe/migration-packet.ts';
 import { StreamRules } from '../../src/xe/migration-stream.ts';
 import { XE_BAR } from '../../src/xe/platforms.ts';
 import type { XeVfioPci } from '../../src/xe-vfio-pci/xe-vfio-pci.ts';
@@ -91,7 +95,9 @@ describe('flags', () => {
       expect(device.migrationFlags).toBe(linux);
       expect((other.profile(1).capabilities ?? 0) & 7).toBe(linux);
       await expect(device.precopyInfo()).rejects.toMatchObject({ code: 'ENOTTY' });
-      expect(() => device.enablePrecopyInfoV2()).toThrow(expect.objectContaining({ code: 'EINVAL' }));
+      expect(() => device.enablePrecopyInfoV2()).toThrow(
+        expect.objectContaining({ code: 'EINVAL' }),
+      );
       await expect(device.setMigrationState(PRE_COPY)).rejects.toMatchObject({ code: 'EINVAL' });
     }
   });
@@ -208,19 +214,22 @@ describe('ends', () => {
   test.each([
     ['PRE_COPY', PRE_COPY],
     ['PRE_COPY_P2P', PRE_COPY_P2P],
-  ])('a pre-copy given up in %s leaves the VF running, and can begin anew', async (_name, state) => {
-    processor.view(0, MIB).fill(1);
-    for (let n = 0; n < 2; n++) {
-      const data = await begin(state);
-      await data.read(1000);
+  ])(
+    'a pre-copy given up in %s leaves the VF running, and can begin anew',
+    async (_name, state) => {
+      processor.view(0, MIB).fill(1);
+      for (let n = 0; n < 2; n++) {
+        const data = await begin(state);
+        await data.read(1000);
+        await source.setMigrationState(RUNNING);
+        expect(await source.migrationState()).toBe(RUNNING);
+        await expect(data.read(1)).rejects.toMatchObject({ code: 'ENODEV' });
+      }
+      expect(processor.view(0, MIB).every((byte) => byte === 1)).toBe(true);
+      await source.setMigrationState(RUNNING_P2P);
       await source.setMigrationState(RUNNING);
-      expect(await source.migrationState()).toBe(RUNNING);
-      await expect(data.read(1)).rejects.toMatchObject({ code: 'ENODEV' });
-    }
-    expect(processor.view(0, MIB).every((byte) => byte === 1)).toBe(true);
-    await source.setMigrationState(RUNNING_P2P);
-    await source.setMigrationState(RUNNING);
-  });
+    },
+  );
 
   test('a reset ends it, and the VF can be saved again', async () => {
     processor.view(0, MIB).fill(1);

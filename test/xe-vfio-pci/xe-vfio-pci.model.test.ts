@@ -184,9 +184,7 @@ describe.each([
             const file = await change;
             if (file !== undefined) files.push(file);
             const goesOn = SAVING.includes(before.state) && SAVING.includes(model.state);
-            expect(file !== undefined).toBe(
-              model.live && before.state !== model.state && !goesOn,
-            );
+            expect(file !== undefined).toBe(model.live && before.state !== model.state && !goesOn);
           }
           // Deviation 1: what is refused outright asks nothing of the PF.
           if (code === 'EINVAL') expect(pf.calls).toHaveLength(before.calls);

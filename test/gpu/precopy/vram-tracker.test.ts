@@ -64,15 +64,25 @@ class Subject {
 
 const place = fc.integer({ min: 0, max: SIZE - 300 });
 const step = fc.oneof(
-  fc.record({ op: fc.constant('processor' as const), at: place, value: fc.integer({ min: 0, max: 2 }) }),
-  fc.record({ op: fc.constant('device' as const), at: place, value: fc.integer({ min: 0, max: 2 }) }),
+  fc.record({
+    op: fc.constant('processor' as const),
+    at: place,
+    value: fc.integer({ min: 0, max: 2 }),
+  }),
+  fc.record({
+    op: fc.constant('device' as const),
+    at: place,
+    value: fc.integer({ min: 0, max: 2 }),
+  }),
   fc.record({ op: fc.constant('move' as const), count: fc.integer({ min: 1, max: 5 }) }),
   fc.record({ op: fc.constant('wait' as const) }),
 );
 
 describe('changes of VRAM', () => {
   test.each([true, false])('whatever happens, both ends are equal (mapped: %s)', async (mapped) => {
-    const run = async (steps: ReadonlyArray<typeof step extends fc.Arbitrary<infer T> ? T : never>) => {
+    const run = async (
+      steps: ReadonlyArray<typeof step extends fc.Arbitrary<infer T> ? T : never>,
+    ) => {
       const subject = new Subject(mapped, ({ bytes }) => bytes.fill(1, BLOCK, 9 * BLOCK));
       for (const what of steps) {
         if (what.op === 'processor') subject.processorWrites(what.at, what.value, 300);
@@ -147,6 +157,10 @@ describe('changes of VRAM', () => {
     const subject = new Subject(false, ({ bytes }) => bytes.fill(9));
     subject.move();
     subject.deviceWrites(BLOCK - 1, 5, 2);
-    expect(subject.tracker.changes()).toMatchObject({ dirtyBytes: 2 * BLOCK, stopMs: 0, passes: 0 });
+    expect(subject.tracker.changes()).toMatchObject({
+      dirtyBytes: 2 * BLOCK,
+      stopMs: 0,
+      passes: 0,
+    });
   });
 });
