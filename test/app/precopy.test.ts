@@ -174,7 +174,7 @@ describe('info', () => {
     expect(await source.precopyInfo()).toMatchObject({ initialBytes: 0, dirtyBytes: 0 });
     await expect(data.read(1)).rejects.toMatchObject({ code: 'ENOMSG' });
 
-    source.regionWrite(XE_BAR.LMEM, 4 * MIB, new Uint8Array([9]), 0, 1);
+    await source.regionWrite(XE_BAR.LMEM, 4 * MIB, new Uint8Array([9]), 0, 1);
     expect(await source.precopyInfo()).toMatchObject({ initialBytes: 0, dirtyBytes: 65_536 });
     processor.view(12 * MIB, 1).fill(1);
     await expect.poll(async () => (await source.precopyInfo()).dirtyBytes).toBe(2 * 65_536);
@@ -197,7 +197,7 @@ describe('info', () => {
       processor.view(0, VRAM).fill(optIn ? 1 : 2);
       const data = await begin();
       await drain(data);
-      source.regionWrite(XE_BAR.LMEM, 0, new Uint8Array(10 * MIB).fill(7), 0, 10 * MIB);
+      await source.regionWrite(XE_BAR.LMEM, 0, new Uint8Array(10 * MIB).fill(7), 0, 10 * MIB);
       const info = await source.precopyInfo();
       expect(info).toMatchObject(
         optIn
@@ -269,7 +269,7 @@ test('a VF whose VRAM changes all the while arrives whole, into a target that he
       seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
       processor.view(seed % (VRAM - 64), 64).fill(seed >>> 24);
     }
-    source.regionWrite(XE_BAR.LMEM, seed % VRAM, new Uint8Array([seed >>> 20]), 0, 1);
+    await source.regionWrite(XE_BAR.LMEM, seed % VRAM, new Uint8Array([seed >>> 20]), 0, 1);
   };
   const timer = setInterval(write, 1);
   try {
