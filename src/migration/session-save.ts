@@ -64,7 +64,7 @@ export async function save<Summary>(
     const from = await stopSource(run, source, found, touched, begun);
 
     await run.enter('copy');
-    await copyStream(run, from.data, write, from.size);
+    await copyStream(run, from.data, write, from.size, from.estimate);
 
     await run.enter('load');
     await finishSource(run, source, from.data);

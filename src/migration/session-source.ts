@@ -48,7 +48,7 @@ export async function prepareSource(run: SessionRun, { device }: MigrationEnd): 
  * other state can safely run again.
  *
  * @param precopied the data file of a source that is in PRE_COPY: it goes on
- * @returns the data file and the exact bytes that it will deliver
+ * @returns the data file and the bytes that it will deliver, exactly unless they are an estimate
  */
 export async function stopSource(
   run: SessionRun,
@@ -56,12 +56,12 @@ export async function stopSource(
   found: MigState,
   note: SourceNote,
   precopied?: MigrationData,
-): Promise<{ readonly data: MigrationData; readonly size: number }> {
+): Promise<{ readonly data: MigrationData; readonly size: number; readonly estimate: boolean }> {
   run.sourceStops();
   if (precopied !== undefined) {
     await run.step('source', () => device.setMigrationState(MIG_STATE.STOP_COPY));
     const size = await run.step('source', () => device.migrationDataSize());
-    return { data: precopied, size };
+    return { data: precopied, size, estimate: device.migrationDataSizeIsEstimate === true };
   }
   const claimed = () => {
     note.source = { found };
@@ -74,7 +74,7 @@ export async function stopSource(
   if (data === undefined) run.fail('source', 'EIO', 'STOP_COPY opened no data file');
   note.source = { found, data };
   const size = await run.step('source', () => device.migrationDataSize());
-  return { data, size };
+  return { data, size, estimate: device.migrationDataSizeIsEstimate === true };
 }
 
 /** Ends the saving; the source is then in STOP and keeps its state. */

@@ -50,7 +50,7 @@ export async function migrate(
     const from = await stopSource(run, source, found, touched, begun);
 
     await run.enter('copy');
-    await copyStream(run, from.data, write, from.size);
+    await copyStream(run, from.data, write, from.size, from.estimate);
 
     await run.enter('load');
     await loadTarget(run, target, into);

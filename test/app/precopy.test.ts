@@ -269,7 +269,7 @@ test('a VF whose VRAM changes all the while arrives whole, into a target that he
       seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
       processor.view(seed % (VRAM - 64), 64).fill(seed >>> 24);
     }
-    await source.regionWrite(XE_BAR.LMEM, seed % VRAM, new Uint8Array([seed >>> 20]), 0, 1);
+    void source.regionWrite(XE_BAR.LMEM, seed % VRAM, new Uint8Array([seed >>> 20]), 0, 1);
   };
   const timer = setInterval(write, 1);
   try {

@@ -10,7 +10,7 @@ import { type MigStateName, migStateName } from '../../src/vfio/migration-state.
 import type { MigrationData } from '../../src/vfio/vfio-device.ts';
 import { XeVfioPci } from '../../src/xe-vfio-pci/xe-vfio-pci.ts';
 import { FakePf, type PfCall, type VfActivity } from '../support/fake-pf.ts';
-import { xeVf } from '../support/test-function.ts';
+import { FakeEventFds, xeVf } from '../support/test-function.ts';
 
 const { matrix } = JSON.parse(
   readFileSync(new URL('../fixtures/golden/mig_fsm.json', import.meta.url), 'utf8'),
@@ -143,7 +143,12 @@ describe.each([
     const run = async (operations: readonly Operation[]) => {
       const pf = new FakePf({ precopy: (flags & 4) !== 0 });
       pf.resetCancels = true;
-      const device = await XeVfioPci.open({ pciFunction: xeVf('ptl'), pf, vfid: 1 });
+      const device = await XeVfioPci.open({
+        pciFunction: xeVf('ptl'),
+        eventFds: new FakeEventFds(),
+        pf,
+        vfid: 1,
+      });
       expect(device.migrationFlags).toBe(flags);
       const model = new Model(flags);
       const files: MigrationData[] = [];

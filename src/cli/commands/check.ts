@@ -7,7 +7,7 @@ import { formatTable } from '../table.ts';
 /** `check`. */
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<from>', 'a VF or a file: vfio-user:PATH, file:PATH or a path')
+    .argument('<from>', 'a VF or a file: vfio-user:PATH, vfio:BDF, file:PATH or a path')
     .argument('<to>', 'the VF that would take the state')
     .action(async (from: string, to: string) => {
       context.doing = `check of ${from} and ${to}`;

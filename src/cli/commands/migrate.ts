@@ -12,8 +12,8 @@ import {
 /** `migrate`. */
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<from>', 'the VF to move: vfio-user:PATH, or the path of its socket')
-    .argument('<to>', 'the VF that takes its place: vfio-user:PATH, or the path of its socket')
+    .argument('<from>', 'the VF to move: vfio-user:PATH, the path of its socket, or vfio:BDF')
+    .argument('<to>', 'the VF that takes its place, in the same words')
     .action(async (from: string, to: string, { precopy, maxDowntime }: PrecopyFlags) => {
       context.doing = `migrate of ${from} to ${to}`;
       const view = showSession(context);
@@ -31,5 +31,6 @@ export function define(command: Command, context: CommandContext): void {
     'xe-vfio migrate /run/a.sock /run/b.sock',
     'xe-vfio migrate vfio-user:a.sock vfio-user:b.sock --json',
     'xe-vfio migrate /run/a.sock /run/b.sock --max-downtime 300',
+    'xe-vfio migrate vfio:0000:03:00.1 /run/b.sock',
   ]);
 }
