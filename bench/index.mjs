@@ -9,6 +9,7 @@ import { driverData } from './driver-data.mjs';
 import { guestEngine } from './guest-engine.mjs';
 import { guestProbe } from './guest-probe.mjs';
 import { idleVfs } from './idle-vfs.mjs';
+import { precopyDowntime } from './precopy.mjs';
 import { regionAccess } from './region-access.mjs';
 import { serverMemory } from './server-memory.mjs';
 import { socketStream } from './socket-stream.mjs';
@@ -21,6 +22,7 @@ export const BENCHMARKS = {
   'socket-stream': socketStream,
   'server-memory': serverMemory,
   'idle-vfs': idleVfs,
+  precopy: precopyDowntime,
   'guest-engine': guestEngine,
   'guest-probe': guestProbe,
 };

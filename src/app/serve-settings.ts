@@ -31,6 +31,10 @@ export interface ServeSettings {
   readonly deviceId?: number | undefined;
   readonly revision?: number | undefined;
   readonly pollUs?: number | undefined;
+  /** Exactly Linux's migration flags: no pre-copy. */
+  readonly linuxFlags?: boolean | undefined;
+  /** Percent of a core that looking for changes may take during a pre-copy. */
+  readonly precopyBudget?: number | undefined;
 }
 
 /**
@@ -44,7 +48,7 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     const sockets = socketsOf(settings);
     return await ServedHost.start({ pf, root, sockets, pollUs: settings.pollUs });
   }
-  const { vfs, contexts, doorbells, deviceId, pollUs } = settings;
+  const { vfs, contexts, doorbells, deviceId, pollUs, linuxFlags, precopyBudget } = settings;
   const platform: PlatformName = platformByName(settings.platform).name;
   const gucVersion = parseVersion(settings.gucVersion);
   if (settings.gucVersion !== undefined && gucVersion === undefined)
@@ -58,6 +62,8 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     doorbells,
     deviceId,
     pollUs,
+    linuxFlags,
+    precopyBudget,
     gucVersion,
     revisionId: settings.revision,
     vramSize: settings.vram,

@@ -4,7 +4,7 @@
  */
 import { SEAL } from '../sys/descriptor.ts';
 import type { Mapping } from '../sys/mapping.ts';
-import { Memfd } from '../sys/memfd.ts';
+import { Memfd, nextData, nextHole } from '../sys/memfd.ts';
 
 /** A range of zeroed memory, made when first used. */
 export class DeviceMemory {
@@ -19,6 +19,7 @@ export class DeviceMemory {
   #memfd: Memfd | undefined;
   #mapping: Mapping | undefined;
   #closed = false;
+  #shared = false;
 
   /** @param name shown in /proc/PID/maps; @param size bytes, page aligned */
   constructor(name: string, size: number, fdOffset = 0) {
@@ -32,9 +33,36 @@ export class DeviceMemory {
     return this.#memfd !== undefined;
   }
 
-  /** The descriptor to map it by, borrowed; makes the memory. @throws {Fault} EMFILE, ENOMEM */
+  /**
+   * The descriptor to map it by, borrowed; makes the memory. Whoever has it may write without
+   * anybody being told, see {@link shared}.
+   * @throws {Fault} EMFILE, ENOMEM
+   */
   get fd(): number {
+    this.#shared = true;
     return this.#open().fd;
+  }
+
+  /** The same descriptor for the device's own use. */
+  get ownFd(): number {
+    return this.#open().fd;
+  }
+
+  /** True once anybody was given the descriptor. */
+  get shared(): boolean {
+    return this.#shared;
+  }
+
+  /** The parts that were ever written, bytes, in order; the rest reads as zero. */
+  *extents(): Generator<{ readonly start: number; readonly end: number }> {
+    if (this.#memfd === undefined) return;
+    const { fd } = this.#memfd;
+    const all = this.fdOffset + this.size;
+    for (let at = nextData(fd, this.fdOffset); at < all; ) {
+      const end = Math.min(nextHole(fd, at), all);
+      yield { start: at - this.fdOffset, end: end - this.fdOffset };
+      at = nextData(fd, end);
+    }
   }
 
   /**
@@ -51,6 +79,11 @@ export class DeviceMemory {
   /** Makes all of it zero and gives the pages back. */
   clear(): void {
     this.#memfd?.punchHole(this.fdOffset, this.size);
+  }
+
+  /** Makes `[offset, offset+length)` zero and gives whole pages of it back. */
+  clearRange(offset: number, length: number): void {
+    this.#memfd?.punchHole(this.fdOffset + offset, length);
   }
 
   /** Lets go of it. Idempotent. */

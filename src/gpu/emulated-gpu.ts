@@ -23,6 +23,7 @@ import { fuseRegisters } from './fuse-registers.ts';
 import { Ggtt } from './ggtt.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
+import type { PrecopyOptions } from './precopy/vram-tracker.ts';
 import { VfFunction } from './vf-function.ts';
 import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
 
@@ -43,6 +44,8 @@ export interface EmulatedGpuOptions {
   readonly vfAbiVersion?: VfAbiVersion | undefined;
   /** Bytes of VRAM of a discrete device that may be given away; what its id has unless given. */
   readonly vramSize?: number | undefined;
+  /** How changes of VRAM are found, so that VFs can be saved running; without it they cannot. */
+  readonly precopy?: PrecopyOptions | undefined;
   /** Runs a task soon, never before its caller returned; `queueMicrotask` unless given. */
   readonly schedule?: ((task: () => void) => void) | undefined;
   /** Where the engines get their turns from; the event loop of this thread unless given. */
@@ -78,7 +81,9 @@ export class EmulatedGpu {
     if (!Number.isSafeInteger(totalVfs) || totalVfs < 1 || totalVfs > EMULATED_TOTAL_VFS)
       throw new Fault('EINVAL', `${totalVfs} VFs are not 1 to ${EMULATED_TOTAL_VFS}`);
     this.#ggtt = new Ggtt(platform.wopcmSize);
-    this.#vram = platform.discrete ? new Vram(usableVram(platform, deviceId, options)) : undefined;
+    this.#vram = platform.discrete
+      ? new Vram(usableVram(platform, deviceId, options), options.precopy)
+      : undefined;
     this.#fuses = fuseRegisters(platform);
     const now = options.now ?? (() => performance.now());
     this.#turns = new EngineTurns(options.turns ?? eventLoopTurns, () => this.#gucs, now);

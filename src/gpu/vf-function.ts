@@ -285,7 +285,8 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     this.counters.registerWrite(APERTURE_BLOCK.LMEM);
     const vram = this.#around.vram?.object(this.vfid);
     const inside = vram === undefined ? 0 : Math.min(count, vram.size - offset);
-    if (vram !== undefined && inside > 0)
-      vram.view(offset, inside).set(bytes.subarray(at, at + inside));
+    if (vram === undefined || inside <= 0) return;
+    vram.view(offset, inside).set(bytes.subarray(at, at + inside));
+    vram.wrote(offset, inside);
   }
 }

@@ -47,7 +47,13 @@ export interface VfioPciCoreOptions {
 /** What went wrong without anybody to tell it to. */
 export interface VfioPciEvent {
   /** What was tried. */
-  readonly during: 'function reset' | 'reset on close' | 'FLR preparation' | 'FLR wait' | 'VF stop';
+  readonly during:
+    | 'function reset'
+    | 'reset on close'
+    | 'FLR preparation'
+    | 'FLR wait'
+    | 'VF stop'
+    | 'end of pre-copy';
   readonly fault: Fault;
 }
 
@@ -197,6 +203,10 @@ export class VfioPciCore implements VfioDevice {
 
   precopyInfo(): Promise<PrecopyInfo> {
     return Promise.reject(new Fault('ENOTTY', 'this device has no pre-copy'));
+  }
+
+  get precopyInfoV2(): boolean {
+    return false;
   }
 
   enablePrecopyInfoV2(): void {

@@ -11,6 +11,8 @@ import { logServer } from '../server-log.ts';
 
 /** The greatest number of VFs that a PF can have. */
 const MAX_VFS = 63;
+/** More cores than that are not taken for looking for changes. */
+const MAX_CORES = 64;
 
 interface ServeFlags extends Omit<ServeSettings, 'served'> {
   readonly vf?: readonly (number | 'all')[];
@@ -50,6 +52,12 @@ export function define(command: Command, context: CommandContext): void {
       'look so long for the next message before sleeping',
       integerOption(0, 1_000_000),
     )
+    .option(
+      '--precopy-budget <percent>',
+      'percent of a core that looking for changed VRAM may take while a VF is pre-copied (25)',
+      integerOption(1, 100 * MAX_CORES),
+    )
+    .option('--linux-flags', "exactly Linux's migration flags: no pre-copy")
     .option('--stats', 'show what each VF was made to do, at the end and on SIGUSR1')
     .action(async (flags: ServeFlags) => await run(flags, context));
   examples(command, [
