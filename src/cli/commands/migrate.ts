@@ -1,15 +1,24 @@
 import type { Command } from 'commander';
 import { migrateVf } from '../../app/move.ts';
+import { migrateVia } from '../../app/network-move.ts';
 import { type CommandContext, examples } from '../command.ts';
+import { UsageFault } from '../exit-codes.ts';
+import { addViaOptions, type ViaFlags, viaOptions } from '../network-options.ts';
+import { trafficDocument, trafficLines } from '../network-output.ts';
 import { sessionDocument, sessionLines, showSession } from '../session-output.ts';
 
 /** `migrate`. */
 export function define(command: Command, context: CommandContext): void {
-  command
+  addViaOptions(command)
     .argument('<from>', 'the VF to move: vfio-user:PATH, or the path of its socket')
-    .argument('<to>', 'the VF that takes its place: vfio-user:PATH, or the path of its socket')
-    .action(async (from: string, to: string) => {
-      context.doing = `migrate of ${from} to ${to}`;
+    .argument('[to]', 'the VF that takes its place; with --via the one that the receiver offers')
+    .action(async (from: string, to: string | undefined, flags: ViaFlags) => {
+      const via = viaOptions(flags);
+      context.doing = `migrate of ${from} to ${to ?? flags.via}`;
+      if (via !== undefined) return await overNetwork(from, to, via, context);
+      if (to === undefined) throw new UsageFault('neither a target nor --via was given');
+      if (flags.maxDowntime !== undefined)
+        throw new UsageFault('--max-downtime is for the network: --via is missing');
       const view = showSession(context);
       try {
         const result = await migrateVf(from, to, view);
@@ -23,5 +32,26 @@ export function define(command: Command, context: CommandContext): void {
   examples(command, [
     'xe-vfio migrate /run/a.sock /run/b.sock',
     'xe-vfio migrate vfio-user:a.sock vfio-user:b.sock --json',
+    'xe-vfio migrate /run/a.sock --via tls:host-b:4444 --streams 4 \\',
+    '    --tls-cert a.pem --tls-key a.key --tls-ca ca.pem --max-downtime 300',
   ]);
+}
+
+async function overNetwork(
+  from: string,
+  to: string | undefined,
+  via: NonNullable<ReturnType<typeof viaOptions>>,
+  context: CommandContext,
+): Promise<void> {
+  const view = showSession(context);
+  try {
+    const result = await migrateVia(from, to, { ...via, ...view });
+    const { network } = result;
+    context.output.result({ ...sessionDocument(result), ...trafficDocument(network) }, () => [
+      ...sessionLines(`${from} is stopped, the VF at ${via.via} runs`, result),
+      ...trafficLines(network),
+    ]);
+  } finally {
+    view.close();
+  }
 }
