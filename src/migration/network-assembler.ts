@@ -28,6 +28,8 @@ interface Slot {
   readonly end: number;
   /** Undefined while it is unpacked. */
   bytes: Uint8Array | undefined;
+  /** True when `bytes` is of the pool. */
+  readonly pooled: boolean;
 }
 
 /** Takes the blocks of one stream in any order; keeps no more than a window of them. */
@@ -82,11 +84,11 @@ export class NetworkAssembler {
     if (this.#slots.has(from)) return this.#pool.give(payload);
     if (encoding === ENCODING.RAW) {
       checkCrc(header, payload);
-      this.#slots.set(from, { end, bytes: payload });
+      this.#slots.set(from, { end, bytes: payload, pooled: true });
     } else if (encoding === ENCODING.ZERO)
-      this.#slots.set(from, { end, bytes: ZEROS.subarray(0, rawLength) });
+      this.#slots.set(from, { end, bytes: ZEROS.subarray(0, rawLength), pooled: false });
     else {
-      const slot: Slot = { end, bytes: undefined };
+      const slot: Slot = { end, bytes: undefined, pooled: false };
       this.#slots.set(from, slot);
       void this.#unpack(header, payload, slot);
     }
@@ -110,7 +112,8 @@ export class NetworkAssembler {
     this.#fault ??= fault;
     this.#wake();
     await this.#applying;
-    for (const { bytes } of this.#slots.values()) if (bytes !== undefined) this.#pool.give(bytes);
+    for (const { bytes, pooled } of this.#slots.values())
+      if (bytes !== undefined && pooled) this.#pool.give(bytes);
     this.#slots.clear();
   }
 
@@ -163,7 +166,7 @@ export class NetworkAssembler {
     for (;;) {
       const slot = this.#slots.get(this.#applied);
       if (slot?.bytes === undefined || this.#fault !== undefined) return;
-      const { bytes, end } = slot;
+      const { bytes, end, pooled } = slot;
       try {
         await this.#write(bytes);
       } catch (error) {
@@ -171,7 +174,7 @@ export class NetworkAssembler {
         return;
       }
       this.#slots.delete(this.#applied);
-      this.#pool.give(bytes);
+      if (pooled) this.#pool.give(bytes);
       this.#applied = end;
       this.#wake();
       this.#events.onApplied(end);

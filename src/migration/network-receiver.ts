@@ -78,6 +78,8 @@ export class NetworkReceiver {
       this.#resolve = resolve;
       this.#reject = reject;
     });
+    // It may be over before anybody waits for it.
+    this.ended.catch(() => {});
     const { signal } = options;
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted === true) this.#callOff();
