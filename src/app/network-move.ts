@@ -1,5 +1,5 @@
 /** The use cases migrate --via and receive: one VF goes from this host to another, or comes. */
-import { Fault, MigrationFault } from '../base/fault.ts';
+import { Fault, MigrationFault, toFault } from '../base/fault.ts';
 import type {
   MigrationEvent,
   MigrationResult,
@@ -10,10 +10,9 @@ import {
   formatNetworkAddress,
   parseNetworkAddress,
   readTlsIdentity,
-  type TlsFiles,
 } from '../migration/network-address.ts';
 import { FRAME_TYPE } from '../migration/network-frame.ts';
-import { type LinkOptions, NetworkLink } from '../migration/network-link.ts';
+import type { NetworkLink } from '../migration/network-link.ts';
 import { NetworkReceiver } from '../migration/network-receiver.ts';
 import { encodeEvent, encodeReport } from '../migration/network-report.ts';
 import type { SenderCounts } from '../migration/network-sender.ts';
@@ -21,6 +20,8 @@ import { listenSocket } from '../migration/network-socket.ts';
 import { networkTarget } from '../migration/network-target.ts';
 import { migrate } from '../migration/session.ts';
 import { parseEndpoint, socketPath } from './endpoint.ts';
+import { refuseOverrun } from './network-check.ts';
+import { type NetworkOptions, openLink, type ViaOptions } from './network-link-options.ts';
 import {
   askRefusal,
   connectVf,
@@ -29,56 +30,10 @@ import {
   type VfConnection,
 } from './vf-connection.ts';
 
-/** How two hosts know each other. */
-export interface NetworkOptions {
-  readonly tls: TlsFiles;
-  /** True when plain TCP may leave this machine. */
-  readonly insecure: boolean;
-  /** How long a cut connection is tried again. */
-  readonly reconnectMs: number;
-}
-
-/** How a VF goes over the network. */
-export interface ViaOptions extends NetworkOptions {
-  /** `tcp:HOST:PORT` or `tls:HOST:PORT` of the receiver. */
-  readonly via: string;
-  readonly streams: number;
-  /** Bytes a second. */
-  readonly rateLimit?: number | undefined;
-  readonly compress: boolean;
-  /** Milliseconds for which the VF may be stopped. */
-  readonly maxDowntimeMs?: number | undefined;
-}
-
 /** What went over the network. */
 export interface NetworkTraffic extends SenderCounts {
   /** Times that the connections were made again. */
   readonly resumptions: number;
-}
-
-/**
- * Opens a link to a receiver.
- *
- * @throws {Fault} EINVAL for a bad address, EPERM for plain TCP that leaves this machine; see
- * {@link NetworkLink.open}
- */
-export async function openLink(
-  options: Omit<ViaOptions, 'maxDowntimeMs'>,
-  rest: Pick<LinkOptions, 'kind' | 'to' | 'profile' | 'signal'>,
-): Promise<NetworkLink> {
-  const { via, tls, insecure, streams, rateLimit, compress, reconnectMs } = options;
-  const address = parseNetworkAddress(via);
-  checkSecurity(address, insecure);
-  const identity = await readTlsIdentity(address, tls);
-  return await NetworkLink.open({
-    address,
-    identity,
-    streams,
-    rateLimit,
-    compress,
-    reconnectMs,
-    ...rest,
-  });
 }
 
 /**
@@ -105,6 +60,8 @@ export async function migrateVia(
   try {
     link = await openLink(options, { kind: 'migrate', to, profile: source.profile, signal });
     const network = link;
+    const { maxDowntimeMs } = options;
+    if (maxDowntimeMs !== undefined) await refuseBefore(link, source, maxDowntimeMs);
     const onEvent = (event: MigrationEvent) => {
       deadline.hear(event);
       const payload = encodeEvent(event);
@@ -125,6 +82,26 @@ export async function migrateVia(
     deadline.close();
     await link?.close(report);
     await source.close();
+  }
+}
+
+/** @throws {MigrationFault} ETIME; both ends report it, and neither was touched */
+async function refuseBefore(
+  link: NetworkLink,
+  source: VfConnection,
+  maxDowntimeMs: number,
+): Promise<void> {
+  try {
+    await refuseOverrun(link, source.device, maxDowntimeMs);
+  } catch (error) {
+    const fault = toFault(error);
+    const ends = { source: 'untouched', target: 'untouched' } as const;
+    throw new MigrationFault(
+      fault.code,
+      `prepare: ${fault.message}`,
+      { phase: 'prepare', role: 'tool', ends },
+      { cause: fault, ...(fault.hint === undefined ? {} : { hint: fault.hint }) },
+    );
   }
 }
 

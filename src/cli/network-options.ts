@@ -1,6 +1,6 @@
 /** The options of commands that go over the network. */
 import { type Command, InvalidArgumentError } from 'commander';
-import type { NetworkOptions, ViaOptions } from '../app/network-move.ts';
+import type { NetworkOptions, ViaOptions } from '../app/network-link-options.ts';
 import { UsageFault } from './exit-codes.ts';
 import { integerOption } from './options.ts';
 
@@ -54,7 +54,6 @@ export function addViaOptions(command: Command): Command {
       compressOption,
       'auto',
     )
-    .option('--max-downtime <ms>', 'refuse rather than stop the VF for longer', integerOption(1))
     .option('--tls-hostname <name>', "the name in the receiver's certificate, if not HOST");
   return addNetworkOptions(command);
 }

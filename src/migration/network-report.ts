@@ -102,8 +102,11 @@ function resultOf(told: Readonly<Record<string, unknown>>): MigrationResult {
   };
 }
 
+/** The phases of a session; `precopy` is there when the source can be saved while it runs. */
+const PHASES: readonly string[] = [...MIGRATION_PHASES, 'precopy'];
+
 function phaseOf(value: unknown): MigrationPhase | undefined {
-  return MIGRATION_PHASES.find((phase) => phase === value);
+  return PHASES.find((phase) => phase === value) as MigrationPhase | undefined;
 }
 
 function endOf(value: unknown): MigrationEndState {

@@ -5,11 +5,13 @@ import { type CommandContext, examples } from '../command.ts';
 import { UsageFault } from '../exit-codes.ts';
 import { addViaOptions, type ViaFlags, viaOptions } from '../network-options.ts';
 import { trafficDocument, trafficLines } from '../network-output.ts';
+import { integerOption } from '../options.ts';
 import { sessionDocument, sessionLines, showSession } from '../session-output.ts';
 
 /** `migrate`. */
 export function define(command: Command, context: CommandContext): void {
   addViaOptions(command)
+    .option('--max-downtime <ms>', 'refuse rather than stop the VF for longer', integerOption(1))
     .argument('<from>', 'the VF to move: vfio-user:PATH, or the path of its socket')
     .argument('[to]', 'the VF that takes its place; with --via the one that the receiver offers')
     .action(async (from: string, to: string | undefined, flags: ViaFlags) => {
