@@ -61,7 +61,8 @@ export type Request =
 
 /** REPLY. */
 export type Reply =
-  | { readonly state: MigState | undefined; readonly opened: boolean }
+  /** `opened`: there is a data file now; `gone`: nobody serves the target VF, so it does not run. */
+  | { readonly state?: MigState | undefined; readonly opened?: boolean; readonly gone?: boolean }
   | { readonly fault: Fault };
 
 /** The payload of a frame. */
@@ -154,7 +155,8 @@ export function decodeReply(payload: Uint8Array): Reply {
   const told = decodeJson(payload);
   if (told['fault'] !== undefined)
     return { fault: decodeFault(told['fault']) ?? bad('a REPLY with an unknown fault') };
-  return { state: stateOf(told['state']), opened: told['opened'] === true };
+  const [opened, gone] = [told['opened'] === true, told['gone'] === true];
+  return { state: stateOf(told['state']), opened, gone };
 }
 
 /** Reads a REFUSE or a FAULT. */

@@ -117,7 +117,7 @@ export class TargetSession {
 
   async #carryOut(request: Request): Promise<Reply> {
     const { device } = this.#target;
-    if (request.op === 'state') return { state: await device.migrationState(), opened: false };
+    if (request.op === 'state') return await this.#tellState();
     if (request.op === 'reset') return await this.#reset();
     const { state, dataEnd } = request;
     if (this.#assembler !== undefined) await this.#assembler.reached(dataEnd);
@@ -135,11 +135,18 @@ export class TargetSession {
     return { state, opened: this.#data !== undefined };
   }
 
+  async #tellState(): Promise<Reply> {
+    const state = await askState(this.#target);
+    if (state === 'gone') return { gone: true };
+    if (state !== 'unknown') return { state };
+    throw new Fault('ENOTCONN', 'the receiver has lost the target VF and does not know its state');
+  }
+
   async #reset(): Promise<Reply> {
     await this.#closeData();
     await this.#target.device.reset();
     this.#asked = undefined;
-    return { state: await this.#target.device.migrationState(), opened: false };
+    return { state: await this.#target.device.migrationState() };
   }
 
   #open(data: MigrationData | undefined): void {

@@ -18,9 +18,16 @@ export function networkTarget(link: NetworkLink): MigrationEnd {
     profile: link.welcome.profile,
     probe: async () => {
       await link.revive();
-      return await device.migrationState();
+      const { state, gone } = await link.request({ op: 'state' });
+      return gone === true ? undefined : knownState(state);
     },
   };
+}
+
+/** @throws {Fault} EPROTO for no state */
+function knownState(state: MigState | undefined): MigState {
+  if (state === undefined) throw new Fault('EPROTO', 'the receiver does not tell the state');
+  return state;
 }
 
 /** A VF whose migration state is changed by requests over a link. */
@@ -36,9 +43,9 @@ class NetworkDevice implements MigratableDevice {
   }
 
   async migrationState(): Promise<MigState> {
-    const { state } = await this.#link.request({ op: 'state' });
-    if (state === undefined) throw new Fault('EPROTO', 'the receiver does not tell the state');
-    return state;
+    const { state, gone } = await this.#link.request({ op: 'state' });
+    if (gone === true) throw new Fault('ENOTCONN', 'nobody serves the target VF any more');
+    return knownState(state);
   }
 
   async setMigrationState(wanted: number): Promise<MigrationData | undefined> {
@@ -49,7 +56,7 @@ class NetworkDevice implements MigratableDevice {
     if (state === MIG_STATE.RUNNING) this.#link.holdOn();
     const { opened } = await this.#link.request({ op: 'set', state, dataEnd: sender.written });
     sender.open();
-    return opened ? new NetworkData(this.#link) : undefined;
+    return opened === true ? new NetworkData(this.#link) : undefined;
   }
 
   async reset(): Promise<void> {
