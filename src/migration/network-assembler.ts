@@ -40,7 +40,8 @@ export class NetworkAssembler {
   readonly #slots = new Map<number, Slot>();
   readonly #waiters = new Set<() => void>();
   #applied = 0;
-  #applying: Promise<void> | undefined;
+  #busy = false;
+  #applying: Promise<void> = Promise.resolve();
   #fault: Fault | undefined;
 
   /** @param write takes the next bytes of the stream; they may change once it has resolved */
@@ -157,21 +158,21 @@ export class NetworkAssembler {
   }
 
   #apply(): void {
-    this.#applying ??= this.#applyAll().finally(() => {
-      this.#applying = undefined;
-    });
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#applying = this.#applyAll();
   }
 
   async #applyAll(): Promise<void> {
     for (;;) {
       const slot = this.#slots.get(this.#applied);
-      if (slot?.bytes === undefined || this.#fault !== undefined) return;
+      if (slot?.bytes === undefined || this.#fault !== undefined) break;
       const { bytes, end, pooled } = slot;
       try {
         await this.#write(bytes);
       } catch (error) {
         this.#fail(toFault(error));
-        return;
+        break;
       }
       this.#slots.delete(this.#applied);
       if (pooled) this.#pool.give(bytes);
@@ -179,6 +180,8 @@ export class NetworkAssembler {
       this.#wake();
       this.#events.onApplied(end);
     }
+    // In the same turn as the last look: a block that comes later begins anew.
+    this.#busy = false;
   }
 
   #fail(fault: Fault): void {

@@ -1,5 +1,4 @@
 /** Cuts the bytes of a stream into blocks: of zeros, which need not travel, and of all others. */
-import { BLOCK_MAX_SIZE } from './network-frame.ts';
 
 /** Zeros are looked for in pieces of this size. */
 const PIECE = 64 * 2 ** 10;
@@ -14,16 +13,18 @@ export interface BlockRange {
 }
 
 /**
- * Cuts `bytes` into ranges of at most {@link BLOCK_MAX_SIZE}, in order. Costs one comparison of
- * memory, which ends at the first byte that is not zero.
+ * Cuts `bytes` into ranges of at most `most` bytes, in order. Costs one comparison of memory, which
+ * ends at the first byte that is not zero.
+ *
+ * @param most a multiple of 64 KiB
  */
-export function* cutBlocks(bytes: Uint8Array): Generator<BlockRange, void, void> {
+export function* cutBlocks(bytes: Uint8Array, most: number): Generator<BlockRange, void, void> {
   let from = 0;
   let zero = false;
   for (let at = 0; at < bytes.length; at += PIECE) {
     const end = Math.min(at + PIECE, bytes.length);
     const isZero = ZEROS.compare(bytes, at, end, 0, end - at) === 0;
-    if (at > from && (isZero !== zero || end - from > BLOCK_MAX_SIZE)) {
+    if (at > from && (isZero !== zero || end - from > most)) {
       yield { from, to: at, zero };
       from = at;
     }

@@ -57,9 +57,11 @@ export class NetworkPace {
   /**
    * Bytes of the stream that should be on their way: enough to fill the connections, and no more,
    * because what waits in buffers is downtime when the VF stops.
+   *
+   * @param delayMs of a round trip, and of what is done to a block before it goes
    */
-  window(roundTripMs: number): number {
-    const wanted = 2 * this.#streamRate * (roundTripMs + SLACK_MS);
+  window(delayMs: number): number {
+    const wanted = 2 * this.#streamRate * (delayMs + SLACK_MS);
     return Math.min(Math.max(wanted, WINDOW_MIN_SIZE), this.#windowMax);
   }
 }

@@ -6,7 +6,13 @@ import { WINDOW_MAX_BLOCKS, WINDOW_MAX_SIZE } from './network-assembler.ts';
 import { cutBlocks } from './network-blocks.ts';
 import { type Compressor, looksCompressible } from './network-compression.ts';
 import type { NetworkConnection } from './network-connection.ts';
-import { ENCODING, encodeFrameHeader, FRAME_HEADER_SIZE, FRAME_TYPE } from './network-frame.ts';
+import {
+  BLOCK_MAX_SIZE,
+  ENCODING,
+  encodeFrameHeader,
+  FRAME_HEADER_SIZE,
+  FRAME_TYPE,
+} from './network-frame.ts';
 import type { Welcome } from './network-messages.ts';
 import { NetworkPace } from './network-pace.ts';
 import type { TokenBucket } from './token-bucket.ts';
@@ -20,8 +26,15 @@ const WORTH = 0.9;
 /** After a guess that was wrong, so many blocks are not tried; doubled each time up to the limit. */
 const BACKOFF_MIN = 8;
 const BACKOFF_MAX = 256;
-/** Assumed speed of one compression before the first, bytes a millisecond. */
-const COMPRESS_RATE_GUESS = 100_000;
+/** Assumed speed of compressing before it was tried, bytes a millisecond. */
+const COMPRESS_RATE_GUESS = 200_000;
+/** Compressing is not tried while it is slower than this part of the connections. */
+const COMPRESS_LEAST = 1 / 3;
+/** When it was too slow, it is tried again after this time: the machine may have had other work. */
+const COMPRESS_RETRY_MS = 2000;
+/** Blocks on a way slower than this (bytes a millisecond) are small, so that each is soon ready. */
+const SLOW_RATE = 500_000;
+const SLOW_BLOCK_SIZE = 256 * 2 ** 10;
 
 interface Block {
   readonly from: number;
@@ -72,7 +85,11 @@ export class NetworkSender {
   #waiters: Array<() => void> = [];
   #timer: NodeJS.Timeout | undefined;
   #jobs = 0;
+  /** Of all jobs together, bytes a millisecond. */
   #compressRate = COMPRESS_RATE_GUESS;
+  #compressedAt = 0;
+  /** Time of the longest jobs, milliseconds. */
+  #jobMs = 0;
   #skip = 0;
   #backoff = BACKOFF_MIN;
   readonly #counts = { streamBytes: 0, wireBytes: 0, zeroBytes: 0, compressedBytes: 0 };
@@ -125,7 +142,9 @@ export class NetworkSender {
    * @throws {Fault} what the stream, or the way to the target, failed with
    */
   async write(bytes: Uint8Array): Promise<void> {
-    for (const { from, to, zero } of cutBlocks(bytes)) {
+    const { wireRate } = this.#pace;
+    const most = wireRate > 0 && wireRate < SLOW_RATE ? SLOW_BLOCK_SIZE : BLOCK_MAX_SIZE;
+    for (const { from, to, zero } of cutBlocks(bytes, most)) {
       while (this.#fault === undefined && this.#isFull(to - from))
         await new Promise<void>((resolve) => this.#waiters.push(resolve));
       if (this.#fault !== undefined) throw this.#fault;
@@ -185,7 +204,7 @@ export class NetworkSender {
 
   #isFull(more: number): boolean {
     if (this.#blocks.length >= WINDOW_MAX_BLOCKS) return true;
-    return this.#unconfirmed + more > this.#pace.window(this.#roundTripMs);
+    return this.#unconfirmed + more > this.#pace.window(this.#roundTripMs + this.#jobMs);
   }
 
   #take(bytes: Uint8Array, zero: boolean): void {
@@ -239,30 +258,46 @@ export class NetworkSender {
 
   /**
    * While the connections are full there is time: blocks that look as if they got smaller are
-   * compressed, if that is faster than the connections are.
+   * compressed, as long as enough others are ready to keep the connections busy meanwhile.
    */
   #compressAhead(): void {
     const { wireRate } = this.#pace;
     if (this.#compressor === undefined || wireRate === 0) return;
-    if (this.#compressRate * JOBS_MAX < wireRate) return;
-    for (const block of this.#blocks) {
+    if (this.#compressRate < wireRate * COMPRESS_LEAST) {
+      if (performance.now() - this.#compressedAt < COMPRESS_RETRY_MS) return;
+      this.#compressRate = COMPRESS_RATE_GUESS;
+    }
+    let ready = 0;
+    for (const { busy, compressing, payload } of this.#blocks)
+      if (!busy && !compressing) ready += payload?.length ?? 0;
+    const needed = wireRate * this.#jobMs;
+    // The last ones have the longest to wait.
+    for (let at = this.#blocks.length - 1; at >= 0; at--) {
+      const block = this.#blocks[at];
       if (this.#jobs >= JOBS_MAX) return;
-      if (block.busy || block.judged || block.raw === undefined) continue;
-      block.judged = true;
-      if (this.#skip > 0) this.#skip--;
-      else if (looksCompressible(block.raw))
+      if (block === undefined || block.busy || block.judged || block.raw === undefined) continue;
+      if (ready - block.rawLength < needed) return;
+      if (this.#skip > 0) {
+        this.#skip--;
+        block.judged = true;
+      } else if (looksCompressible(block.raw)) {
+        ready -= block.rawLength;
         void this.#compress(this.#compressor, block, block.raw);
+      } else block.judged = true;
     }
   }
 
   async #compress(compressor: Compressor, block: Block, raw: Uint8Array): Promise<void> {
+    block.judged = true;
     block.compressing = true;
-    this.#jobs++;
+    const jobs = ++this.#jobs;
     const started = performance.now();
     const payload = await compressor.compress(raw).catch(() => undefined);
-    const rate = raw.length / Math.max(performance.now() - started, 0.01);
+    const ms = Math.max(performance.now() - started, 0.01);
     this.#jobs--;
-    this.#compressRate = this.#compressRate * 0.8 + rate * 0.2;
+    this.#compressedAt = performance.now();
+    this.#compressRate = this.#compressRate * 0.8 + ((jobs * raw.length) / ms) * 0.2;
+    this.#jobMs = Math.max(ms, this.#jobMs * 0.9);
     block.compressing = false;
     if (payload !== undefined && payload.length < raw.length * WORTH) {
       block.payload = payload;

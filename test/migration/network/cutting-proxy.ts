@@ -1,5 +1,5 @@
-import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /** A TCP proxy whose connections a test cuts, alters or stops. */
 export class CuttingProxy {
@@ -20,7 +20,10 @@ export class CuttingProxy {
 
   private constructor(target: number) {
     this.#server = createServer((near) => {
-      if (this.closed) return near.destroy();
+      if (this.closed) {
+        near.destroy();
+        return;
+      }
       const far = connect({ host: '127.0.0.1', port: target });
       const pair = [near, far] as const;
       this.#pairs.add(pair);
