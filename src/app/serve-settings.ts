@@ -1,10 +1,10 @@
 /** The use case serve: settings as a person gives them, made into what a host serves. */
 import { Fault } from '../base/fault.ts';
+import { parseVersion } from '../migration/profile-json.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { platformByName } from '../xe/platforms.ts';
 import { ServedHost } from './serve.ts';
 import type { ServedSocket } from './serve-messages.ts';
-import { parseVersion } from './vf-profile-json.ts';
 
 /** What to serve, as given on a command line; what is left out is the platform's or a fair share. */
 export interface ServeSettings {

@@ -19,6 +19,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/migrate.ts'),
   },
   {
+    name: 'receive',
+    summary: 'take the state of a VF that another host sends',
+    load: () => import('./commands/receive.ts'),
+  },
+  {
     name: 'save',
     summary: 'save the state of a VF to a file',
     load: () => import('./commands/save.ts'),

@@ -43,7 +43,7 @@ export function define(command: Command, context: CommandContext): void {
   examples(command, ['xe-vfio bench', 'xe-vfio bench region-access --json']);
   command.addHelpText(
     'after',
-    '\nBenchmarks: region-access, driver-data, socket-stream, server-memory, idle-vfs,\n' +
+    '\nBenchmarks: region-access, driver-data, socket-stream, network, server-memory, idle-vfs,\n' +
       'precopy, guest-engine, guest-probe (needs the guest rig). The yardsticks are C programs, compiled where\n' +
       'there is a compiler; without one only our figures are printed.',
   );
