@@ -106,7 +106,7 @@ async function startWriter(fd, size, bytesPerSecond) {
 }
 
 /** Takes the state away once, the VF running on afterwards. */
-export async function takeAway(client, fd, { size, link, rate, precopy }) {
+async function takeAway(client, fd, { size, link, rate, precopy }) {
   const stopWriter = await startWriter(fd, size, (size * rate) / 100);
   let stopped = false;
   const stop = async () => {

@@ -9,6 +9,11 @@ import type { BlockScanner, ScanScope } from './scan.ts';
 /** What a scanning thread is started with. */
 export interface ScanWorkerData {
   readonly memory: BlockTableMemory;
+  /**
+   * Native address of the first byte: the threads read through the device's own mapping, whose pages
+   * are there already. It lasts until the thread has ended.
+   */
+  readonly address: number;
   /** Borrowed; open until the thread has ended. */
   readonly fd: number;
   readonly key: DigestKey;

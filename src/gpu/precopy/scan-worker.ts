@@ -1,17 +1,15 @@
 /** A thread that compares blocks of VRAM with what was sent of them. Entry of a worker. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { openDigest } from '../../sys/block-digest.ts';
-import { Mapping } from '../../sys/mapping.ts';
-import { BLOCK_SIZE, BlockTable, CONTROL } from './block-table.ts';
+import { BlockTable, CONTROL } from './block-table.ts';
 import { BlockScanner } from './scan.ts';
 import type { FromScanWorker, ScanWorkerData, ToScanWorker } from './scan-pool.ts';
 
 if (parentPort === null) throw new TypeError('this is the entry of a worker thread');
 const port = parentPort;
-const { memory, fd, key, zero } = workerData as ScanWorkerData;
+const { memory, address, fd, key, zero } = workerData as ScanWorkerData;
 const table = new BlockTable(memory);
-const mapping = Mapping.ofFd(fd, table.blocks * BLOCK_SIZE);
-const scanner = new BlockScanner(table, { address: mapping.address, fd }, openDigest(key), zero);
+const scanner = new BlockScanner(table, { address, fd }, openDigest(key), zero);
 
 /** Rests after `workMs` of work, so that no more than `percent` of a core is used. */
 function rest(workMs: number, percent: number): void {
@@ -20,7 +18,6 @@ function rest(workMs: number, percent: number): void {
 
 port.on('message', (message: ToScanWorker) => {
   if (message.type === 'close') {
-    mapping.close();
     port.close();
     return;
   }

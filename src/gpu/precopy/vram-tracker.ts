@@ -23,12 +23,16 @@ import { ScanPool } from './scan-pool.ts';
 export interface PrecopyOptions {
   /** Threads that compare blocks; 0 compares in the device's own thread. */
   readonly threads: number;
-  /** Percent of a core that comparing may take while the VF runs. */
+  /** Percent of a core that comparing may take while the VF runs, over the whole pre-copy. */
   readonly budgetPercent: number;
 }
 
 /** Bytes of copies that are on their way to the reader at a time. */
 const STAGING_SIZE = 4 * 2 ** 20;
+/** Full use of a core. */
+const WHOLE_CORE = 100;
+/** How fast a core compares, before it has done so once. */
+const GUESSED_BYTES_PER_MS = 10e6;
 /** Milliseconds between two passes at least: nothing new is found in less. */
 const PASS_INTERVAL_MS = 20;
 
@@ -48,6 +52,8 @@ export class VramTracker implements VramTracking {
   #pool: ScanPool | undefined;
   /** For the threads, which outlast the memory's own descriptor by a moment. */
   #fd = -1;
+  /** Keeps the mapping that the threads read through, also when the memory is closed meanwhile. */
+  #held: Uint8Array | undefined;
   #passes: Promise<void> | undefined;
   #timer: (() => void) | undefined;
   /** Where in the staging buffer the next copy goes, bytes. */
@@ -58,6 +64,9 @@ export class VramTracker implements VramTracking {
   #failure: unknown;
   /** Milliseconds of work of the last pass, on one core. */
   #passMs = 0;
+  readonly #beganAt = performance.now();
+  /** Milliseconds of work of all passes. */
+  #spentMs = 0;
   /** Milliseconds of the last pass. */
   #staleMs = 0;
   #passCount = 0;
@@ -207,13 +216,29 @@ export class VramTracker implements VramTracking {
   async #keepPassing(): Promise<void> {
     while (!this.#stopped && !this.#closed) {
       const startedAt = performance.now();
-      const found = await this.#scanPool().pass('sent', this.#options.budgetPercent);
+      const percent = this.#percent(startedAt);
+      const found = await this.#scanPool().pass('sent', percent);
       if (found === undefined) return;
       this.#passCount++;
       this.#staleMs = performance.now() - startedAt;
-      this.#passMs = (this.#staleMs * this.#options.budgetPercent) / 100;
-      await this.#rest(PASS_INTERVAL_MS - (performance.now() - startedAt));
+      this.#passMs = (this.#staleMs * percent) / WHOLE_CORE;
+      this.#spentMs += this.#passMs;
+      await this.#rest(PASS_INTERVAL_MS - this.#staleMs);
     }
+  }
+
+  /**
+   * Percent of a core for the next pass: the budget, or all cores but one while what was saved of the
+   * budget so far pays for that. The first pass of sending saves all of it, and the passes after it
+   * are those that make the last one short.
+   */
+  #percent(now: number): number {
+    const { threads, budgetPercent } = this.#options;
+    const savedMs = ((now - this.#beganAt) * budgetPercent) / WHOLE_CORE - this.#spentMs;
+    const costMs = this.#passCount === 0 ? this.#memory.size / GUESSED_BYTES_PER_MS : this.#passMs;
+    return savedMs < costMs
+      ? budgetPercent
+      : Math.max(budgetPercent, WHOLE_CORE * Math.max(1, threads - 1));
   }
 
   #rest(ms: number): Promise<void> {
@@ -230,10 +255,12 @@ export class VramTracker implements VramTracking {
     if (this.#pool === undefined) {
       const fd = dupFd(this.#memory.ownFd);
       this.#fd = fd;
-      const address = addressOf(this.#memory.view(0, BLOCK_SIZE)) as number;
+      this.#held = this.#memory.view(0, BLOCK_SIZE);
+      const address = addressOf(this.#held) as number;
       const local = new BlockScanner(this.#table, { address, fd }, this.#digest, this.#zero);
       this.#pool = new ScanPool(this.#table, local, this.#options.threads, {
         memory: this.#table.memory,
+        address,
         fd,
         key: this.#key,
         zero: this.#zero,
@@ -317,7 +344,10 @@ export class VramTracker implements VramTracking {
     this.#closed = true;
     this.#timer?.();
     this.#onClose();
-    void this.#pool?.close().then(() => closeFd(this.#fd));
+    void this.#pool?.close().then(() => {
+      closeFd(this.#fd);
+      this.#held = undefined;
+    });
     this.#staging.close();
   }
 }
