@@ -36,7 +36,7 @@ const PACKAGES = {
 };
 
 /** Rooms that compute and hold state only: no files, no processes, no network. */
-const PURE_ROOMS = ['base', 'vfio', 'xe', 'xe-vfio-pci', 'pf'];
+const PURE_ROOMS = ['base', 'vfio', 'vfio-pci', 'xe', 'xe-vfio-pci', 'pf'];
 
 /** The Node modules that compute and hold no outside resource. */
 const PURE_NODE_MODULES = ['buffer', 'crypto', 'events', 'util', 'zlib'];

@@ -22,7 +22,7 @@ export async function guestEngine({ yardsticks, folder, quick }) {
   const server = await startServer([...vfs, '--socket', pattern]);
   try {
     const sockets = [1, 2].map((vfid) => pattern.replace('%d', String(vfid)));
-    const args = [CLIENT, ...sockets, quick ? '1' : '0'];
+    const args = [CLIENT, ...sockets, String(server.pid), quick ? '1' : '0'];
     const { stdout } = await promisify(execFile)(process.execPath, args);
     const ours = JSON.parse(stdout);
     const rates = [

@@ -3,9 +3,14 @@
  *
  * Blocking: both sides held on one core, where a round trip is two context switches and nothing
  * hides in another core's waking up. Polling: both sides spin, each on a core of its own.
+ *
+ * Ours and the yardstick take turns in short batches, each pair one ratio: what else the machine
+ * does meanwhile slows both halves of a pair alike.
  */
-import { execFileSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { startServer } from './server.mjs';
 import { canPin, median, pinned } from './yardstick.mjs';
@@ -20,10 +25,33 @@ const MODES = [
   { name: 'polling', yardstick: 'poll', pollUs: 200, server: 1, client: 0, reach: 1.4 },
 ];
 
+/** Starts the client; it measures a batch whenever it is asked to. */
+async function startClient(socket, { pollUs, client: core }) {
+  const [command, ...args] = pinned([process.execPath, CLIENT, socket, String(pollUs)], core);
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const answer = async () => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error('the client of the benchmark has ended');
+    return value;
+  };
+  return {
+    /** Nanoseconds per round trip. */
+    async measure(access, rounds) {
+      child.stdin.write(`${access} ${rounds}\n`);
+      return Number(await answer());
+    },
+    async stop() {
+      child.stdin.end();
+      if (child.exitCode === null) await once(child, 'exit');
+    },
+  };
+}
+
 /** @returns {Promise<object[]>} one row a mode and access */
 export async function regionAccess({ yardsticks, folder, quick }) {
-  const rounds = quick ? 5_000 : 50_000;
-  const repeats = quick ? 1 : 5;
+  const rounds = 5_000;
+  const pairs = quick ? 1 : 40;
   const rows = [];
   for (const mode of MODES) {
     if (!canPin && mode.name === 'blocking') continue;
@@ -34,23 +62,18 @@ export async function regionAccess({ yardsticks, folder, quick }) {
     );
     const ours = { read: [], write: [] };
     const theirs = { read: [], write: [] };
+    const cores = canPin ? [mode.client, mode.server] : [];
     try {
-      for (let repeat = 0; repeat < repeats; repeat++) {
-        const [command, ...args] = pinned(
-          [process.execPath, CLIENT, socket, String(rounds), String(mode.pollUs)],
-          mode.client,
-        );
-        const result = JSON.parse(execFileSync(command, args, { encoding: 'utf8' }));
+      const client = await startClient(socket, mode);
+      // Both sides' code has its final form before it is timed.
+      for (const access of ['read', 'write']) await client.measure(access, quick ? rounds : 50_000);
+      for (let pair = 0; pair < pairs; pair++)
         for (const access of ['read', 'write']) {
-          ours[access].push(result[access]);
-          const core = mode.name === 'blocking' ? 0 : undefined;
-          const sizes = SIZES[access];
-          if (yardsticks)
-            theirs[access].push(
-              yardsticks.run('pingpong', [mode.yardstick, ...sizes, rounds], core),
-            );
+          ours[access].push(await client.measure(access, rounds));
+          const args = [mode.yardstick, ...SIZES[access], rounds, ...cores];
+          if (yardsticks) theirs[access].push(yardsticks.run('pingpong', args));
         }
-      }
+      await client.stop();
     } finally {
       await server.stop();
     }
@@ -60,6 +83,9 @@ export async function regionAccess({ yardsticks, folder, quick }) {
         unit: 'ns',
         ours: median(ours[access]),
         yardstick: yardsticks ? median(theirs[access]) : undefined,
+        ratio: yardsticks
+          ? median(ours[access].map((value, index) => value / theirs[access][index]))
+          : undefined,
         yardstickName: `C ping-pong, ${mode.name}`,
         reach: mode.reach,
         better: 'lower',

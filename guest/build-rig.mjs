@@ -4,14 +4,25 @@
 // `node guest/build-rig.mjs [--force]`. Needs root, apt and mmdebstrap, on amd64. Exit codes as
 // xe-vfio's: 0 ready, 1 failed, 2 usage, 4 not root, 5 something it needs is missing.
 
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { say, withLock } from '../scripts/ensure.mjs';
+import {
+  aptNetworkOptions,
+  BACKPORTS,
+  checkMachine,
+  debianMirror,
+  EXIT_FAILED,
+  EXIT_PRECONDITION,
+  EXIT_USAGE,
+  RigError,
+  run,
+  SUITE,
+  shellQuoted,
+} from './debian.mjs';
 import { findRig, RECIPE, rigDirectory, rootCommand } from './rig.mjs';
 
-const SUITE = 'trixie';
-const BACKPORTS = 'trixie-backports';
 /** The compiler and the kernel's uAPI headers are for guest/exerciser. */
 const PACKAGES = [
   ...['qemu-system-x86', 'busybox-static', 'kmod'],
@@ -22,14 +33,6 @@ const KERNEL = 'linux-image-amd64';
 const GUEST_MODULE = 'kernel/drivers/gpu/drm/xe/xe.ko.xz';
 /** The first QEMU with the device `vfio-user-pci`. */
 const MINIMUM_QEMU_MAJOR = 11;
-const EXIT_FAILED = 1;
-const EXIT_USAGE = 2;
-const EXIT_PERMISSION = 4;
-const EXIT_PRECONDITION = 5;
-
-/** An apt target of a suite of Debian itself, as against its security archive and third parties. */
-const DEBIAN_SUITE =
-  /^((old)*stable|testing|unstable|sid|bullseye|bookworm|trixie|forky|duke)(-updates|-backports)?$/;
 
 /**
  * Fetches the packages that hold the newest kernel's image and modules. apt is asked which they are
@@ -42,14 +45,6 @@ const FETCH_KERNEL = [
   'test -s list',
   'xargs apt-get --quiet download < list',
 ].join(' && ');
-
-class RigError extends Error {
-  constructor(message, exitCode, hint) {
-    super(message);
-    this.exitCode = exitCode;
-    this.hint = hint;
-  }
-}
 
 async function main(args) {
   const unknown = args.find((arg) => arg !== '--force');
@@ -79,26 +74,6 @@ function report(directory) {
   say(`guest rig: ready in ${directory}`);
   say(`guest rig: QEMU ${rig.qemuVersion}, Linux ${rig.kernelRelease} (${rig.kernelVersion})`);
   return true;
-}
-
-function checkMachine() {
-  const missing = ['apt-get', 'dpkg-deb', 'mmdebstrap'].filter((tool) => !isOnPath(tool));
-  if (process.arch !== 'x64') {
-    throw new RigError(`the rig is amd64 and this machine is ${process.arch}`, EXIT_PRECONDITION);
-  }
-  if (process.getuid() !== 0) {
-    throw new RigError(
-      'EPERM only root can build a Debian root',
-      EXIT_PERMISSION,
-      'run it as root',
-    );
-  }
-  if (missing.length > 0) {
-    const hint = missing.includes('apt-get')
-      ? 'use a Debian machine or container'
-      : `apt-get install ${missing.join(' ')}`;
-    throw new RigError(`ENOENT ${missing.join(', ')} not found`, EXIT_PRECONDITION, hint);
-  }
 }
 
 function build(directory) {
@@ -140,40 +115,6 @@ function makeRoot(staging, mirror) {
     `deb ${mirror} ${SUITE} main`,
     `deb ${mirror} ${BACKPORTS} main`,
   ]);
-}
-
-/**
- * The mirror that this machine's own apt uses for Debian.
- * @throws {RigError} when it has none
- */
-function debianMirror() {
-  const chosen = process.env.XE_VFIO_DEBIAN_MIRROR;
-  if (chosen !== undefined && chosen !== '') return chosen;
-  const targets = execFileSync(
-    'apt-get',
-    ['indextargets', '--format', '$(REPO_URI) $(RELEASE) $(COMPONENT)', 'Created-By: Packages'],
-    { encoding: 'utf8' },
-  );
-  for (const target of targets.split('\n')) {
-    const [uri, suite = '', component] = target.split(' ');
-    if (component === 'main' && DEBIAN_SUITE.test(suite)) return uri.replace(/\/$/, '');
-  }
-  throw new RigError(
-    'ENOENT apt of this machine has no source of Debian itself',
-    EXIT_PRECONDITION,
-    'name a mirror: XE_VFIO_DEBIAN_MIRROR=URL node guest/build-rig.mjs',
-  );
-}
-
-/** How this machine's apt reaches the network; mmdebstrap starts apt with a configuration of its own. */
-function aptNetworkOptions() {
-  const dump = execFileSync('apt-config', ['dump', 'Acquire'], { encoding: 'utf8' });
-  return dump
-    .split('\n')
-    .filter((line) =>
-      /^Acquire::\S*(Proxy|CAInfo|CAPath|Verify-Peer|Verify-Host)\S* "[^"]+";$/i.test(line),
-    )
-    .map((line) => line.replace(/;$/, ''));
 }
 
 /** Unpacks debs/ into kernel/ and says where the image and the modules are, relative to the rig. */
@@ -251,24 +192,6 @@ function qemuVersion(staging) {
     );
   }
   return version;
-}
-
-/** Runs a program with its output on stderr. */
-function run(command, args) {
-  const { error, status, signal } = spawnSync(command, args, { stdio: ['ignore', 2, 2] });
-  if (error !== undefined) throw error;
-  if (status !== 0)
-    throw new RigError(`${command} ended with ${signal ?? `exit code ${status}`}`, EXIT_FAILED);
-}
-
-function shellQuoted(text) {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-function isOnPath(tool) {
-  return (process.env.PATH ?? '')
-    .split(path.delimiter)
-    .some((directory) => fs.existsSync(path.join(directory, tool)));
 }
 
 try {

@@ -3,11 +3,12 @@
  * over an AF_UNIX stream socket. Nothing is decoded: this is what the kernel and the scheduler
  * charge for the round trip alone.
  *
- * usage: pingpong block|poll REQUEST_BYTES REPLY_BYTES ROUNDS
+ * usage: pingpong block|poll REQUEST_BYTES REPLY_BYTES ROUNDS [CLIENT_CORE SERVER_CORE]
  * prints nanoseconds per round trip
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,16 @@ static void die(const char *what)
 {
 	perror(what);
 	exit(1);
+}
+
+static void hold_on(const char *core)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(atoi(core), &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("sched_setaffinity");
 }
 
 static void transfer(int fd, char *bytes, size_t size, int out)
@@ -49,7 +60,7 @@ int main(int argc, char **argv)
 	struct timespec from, to;
 	int pair[2];
 
-	if (argc != 5)
+	if (argc != 5 && argc != 7)
 		return 2;
 	flags = strcmp(argv[1], "poll") ? 0 : MSG_DONTWAIT;
 	size_t request = strtoul(argv[2], NULL, 0), reply = strtoul(argv[3], NULL, 0);
@@ -64,6 +75,8 @@ int main(int argc, char **argv)
 
 	if (server < 0)
 		die("fork");
+	if (argc == 7)
+		hold_on(argv[server ? 5 : 6]);
 	if (!server) {
 		close(pair[0]);
 		for (;;) {

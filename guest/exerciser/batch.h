@@ -105,7 +105,7 @@ enum alu_opcode {
 };
 enum alu_operand { ALU_SRCA = 0x20, ALU_SRCB, ALU_ACCU = 0x31, ALU_ZF, ALU_CF };
 
-/* A loop that ends when the dword at `end` is not `spinner->running`; writes 1 to `started`. */
+/* A batch that goes on while `*end` is 1; it sets `*started` to 1 and counts in `*laps`. */
 struct spinner {
   struct batch batch;
   volatile uint32_t *started;

@@ -23,6 +23,9 @@ const FLAGS = [
   '-s',
 ];
 
+/** How long an executable of other sources is kept. */
+const KEPT_MS = 24 * 60 * 60 * 1000;
+
 /** What gcc starts to compile, assemble and link. */
 const PARTS = ['cc1', 'as', 'collect2', 'ld'];
 
@@ -51,11 +54,18 @@ export function buildExerciser(root, outDirectory) {
   } finally {
     fs.rmSync(staging, { recursive: true, force: true });
   }
-  for (const old of fs.readdirSync(outDirectory)) {
-    const file = path.join(outDirectory, old);
-    if (/^exerciser-[0-9a-f]+$/.test(old) && file !== executable) fs.rmSync(file, { force: true });
-  }
+  removeOld(outDirectory);
   return executable;
+}
+
+/** Younger ones may be wanted by other checkouts, at this moment. */
+function removeOld(directory) {
+  for (const name of fs.readdirSync(directory)) {
+    const file = path.join(directory, name);
+    const { mtimeMs } = fs.statSync(file, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() };
+    if (name.startsWith('exerciser') && Date.now() - mtimeMs > KEPT_MS)
+      fs.rmSync(file, { recursive: true, force: true });
+  }
 }
 
 function compile(root, staging, executable) {

@@ -1,7 +1,6 @@
 /*
- * MI_ATOMIC. Operations 1 to 15 are of dwords, 0x21 to 0x2f of qwords: intel/compute-runtime names
- * 4B_MOVE 4, 4B_INCREMENT 5, 4B_DECREMENT 6, 8B_ADD 0x27 and 8B_CMP_WR 0x2e; Intel's PRM volume 2a
- * has all of them.
+ * MI_ATOMIC. Operations 1 to 15 are of dwords, 0x21 to 0x2f of qwords: Intel's PRM volume 2a; Mesa's
+ * src/intel/genxml, Atomic_OPCODE; intel/compute-runtime, ATOMIC_OPCODES.
  */
 #include "fixture.h"
 

@@ -1,7 +1,7 @@
 /*
- * What a batch of user space may not do. Intel's PRM volume "Command Streamer", "User Mode
- * Privileged Commands": a command of a batch in the PPGTT that names the GGTT, or that writes a
- * register which is not open to users, does nothing.
+ * What a batch of user space may not do. Intel's PRM "Command Stream Programming" (Ice Lake volume 8
+ * and others), "User Mode Privileged Commands": a command of a batch in the PPGTT that names the
+ * GGTT, or that writes a register which is not open to users, does nothing.
  */
 #include "fixture.h"
 

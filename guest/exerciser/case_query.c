@@ -93,7 +93,7 @@ static void hwconfig(const struct device *device, const struct engine *unused) {
   unsigned int attributes = 0;
 
   (void)unused;
-  /* Key, number of dwords, the dwords (abi/guc_... "HWCONFIG" and Mesa's intel_hwconfig.c). */
+  /* Key, number of dwords, the dwords (xe_guc_hwconfig.c xe_guc_hwconfig_lookup_u32). */
   while (at + 2 <= words && table[at] != 0) {
     check(table[at + 1] <= words - at - 2, "attribute %u runs over the end", table[at]);
     at += 2 + table[at + 1];

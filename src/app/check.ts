@@ -7,9 +7,9 @@ import {
   unknownFields,
 } from '../migration/compatibility.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
-import { parseEndpoint, socketPath } from './endpoint.ts';
+import { type DeviceEndpoint, deviceEndpoint, parseEndpoint } from './endpoint.ts';
 import { profileOfFile } from './file-state.ts';
-import { connectVf } from './vf-connection.ts';
+import { openVfEnd } from './vf-end.ts';
 
 /** The answer. */
 export interface CheckResult {
@@ -23,14 +23,14 @@ export interface CheckResult {
 }
 
 /**
- * Compares a source (a served VF or a file) with a target VF.
+ * Compares a source (a device or a file) with a target VF.
  *
  * @throws {Fault} ENOENT, ECONNREFUSED ... when an end cannot be asked; EINVAL when the target is a
  * file; EUCLEAN, EBADMSG for a damaged checkpoint
  */
 export async function check(from: string, to: string): Promise<CheckResult> {
   const source = await profileOf(from);
-  const target = await profileOfVf(socketPath(await parseEndpoint(to)));
+  const target = await profileOfVf(deviceEndpoint(await parseEndpoint(to)));
   const mismatches = compareProfiles(source, target);
   return {
     compatible: !mismatches.some(({ blocks }) => blocks),
@@ -43,7 +43,7 @@ export async function check(from: string, to: string): Promise<CheckResult> {
 
 async function profileOf(text: string): Promise<VfProfile> {
   const endpoint = await parseEndpoint(text);
-  if (endpoint.kind === 'vfio-user') return await profileOfVf(endpoint.path);
+  if (endpoint.kind !== 'file') return await profileOfVf(deviceEndpoint(endpoint));
   const profile = await profileOfFile(endpoint.path);
   if (profile !== undefined) return profile;
   throw new Fault('ENODATA', `${endpoint.path} is a plain stream and does not tell its VF`, {
@@ -51,11 +51,11 @@ async function profileOf(text: string): Promise<VfProfile> {
   });
 }
 
-async function profileOfVf(path: string): Promise<VfProfile> {
-  const vf = await connectVf(path);
+async function profileOfVf(endpoint: DeviceEndpoint): Promise<VfProfile> {
+  const vf = await openVfEnd(endpoint);
   try {
     if (vf.profile !== undefined) return vf.profile;
-    throw new Fault('EOPNOTSUPP', `the server at ${path} does not tell what VF it serves`);
+    throw new Fault('EOPNOTSUPP', `the server at ${endpoint.path} does not tell what VF it serves`);
   } finally {
     await vf.close();
   }

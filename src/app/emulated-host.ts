@@ -5,28 +5,26 @@ import type { VfDigests } from '../gpu/digests.ts';
 import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
 import type { TurnSource } from '../gpu/engine/contracts.ts';
 import { CAPABILITY, type FirmwareVersion, type VfProfile } from '../migration/vf-profile.ts';
+import type { ProvisioningProfile } from '../pf/provisioning-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
+import { foreignEventFds } from '../sys/eventfd.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
+import type { VfHost } from './vf-host.ts';
 
 /** What an emulated host is to have; what is left out is the platform's default or a fair share. */
-export interface EmulatedHostOptions {
+export interface EmulatedHostOptions extends ProvisioningProfile {
   readonly platform: PlatformName;
   /** VFs to enable, from 1. */
   readonly vfs: number;
   readonly deviceId?: number | undefined;
   readonly revisionId?: number | undefined;
   readonly gucVersion?: FirmwareVersion | undefined;
-  /** Of each VF: bytes of VRAM and of GGTT, contexts, doorbells. */
-  readonly vramSize?: number | undefined;
-  readonly ggttSize?: number | undefined;
-  readonly contexts?: number | undefined;
-  readonly doorbells?: number | undefined;
 }
 
 /** One emulated GPU with its PF driver. */
-export class EmulatedHost {
+export class EmulatedHost implements VfHost {
   readonly gpu: EmulatedGpu;
   readonly pf: XePf;
   readonly vfs: number;
@@ -51,8 +49,7 @@ export class EmulatedHost {
       if (options.vramSize !== undefined && !gpu.platform.discrete)
         throw new Fault('EPERM', `${gpu.platform.title} has no VRAM`, { hint: 'leave --vram out' });
       const pf = new XePf({ device: gpu.device });
-      const { vramSize, ggttSize, contexts, doorbells } = options;
-      await pf.enableVfs(vfs, { vramSize, ggttSize, contexts, doorbells });
+      await pf.enableVfs(vfs, options);
       return new EmulatedHost(gpu, pf, vfs);
     } catch (error) {
       gpu.close();
@@ -66,8 +63,12 @@ export class EmulatedHost {
       pciFunction: this.gpu.vf(vfid),
       pf: this.pf.sriovVfio,
       vfid,
+      eventFds: foreignEventFds,
     });
   }
+
+  /** There is nothing to let go of: the VF is there for as long as its GPU. */
+  async release(): Promise<void> {}
 
   /** What a VF is and has. @throws {Fault} EINVAL when it is not enabled */
   profile(vfid: number): VfProfile {

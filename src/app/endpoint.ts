@@ -1,28 +1,32 @@
 /** The words by which a person names one end of a migration. */
 import { stat } from 'node:fs/promises';
 import { Fault } from '../base/fault.ts';
+import { parseVfioAddress } from '../linux/vfio-sysfs.ts';
 
-/** A served VF, or a file with the state of one. */
+/** A served VF, a VFIO device of the kernel, or a file with the state of one. */
 export interface Endpoint {
-  readonly kind: 'vfio-user' | 'file';
-  /** Of the socket, or of the file. */
+  readonly kind: 'vfio-user' | 'vfio' | 'file';
+  /** Of the socket, or of the file; of a device the PCI address or the UUID. */
   readonly path: string;
 }
 
+/** An endpoint that is a device and no file. */
+export interface DeviceEndpoint extends Endpoint {
+  readonly kind: 'vfio-user' | 'vfio';
+}
+
 /**
- * Understands `vfio-user:PATH`, `file:PATH` and a bare path, which is what is there under it.
+ * Understands `vfio-user:PATH`, `vfio:BDF`, `vfio:UUID`, `file:PATH` and a bare path, which is what is
+ * there under it.
  *
  * @param absent what a bare path is under which there is nothing; undefined when that is an error
- * @throws {Fault} ENOENT when nothing is there, EINVAL when it is neither socket nor file, ENOSYS for
- * `vfio:BDF`
+ * @throws {Fault} ENOENT when nothing is there, EINVAL when it is neither socket nor file, or no
+ * address of a device
  * @example await parseEndpoint('/run/vf1.sock') // { kind: 'vfio-user', path: '/run/vf1.sock' }
  */
 export async function parseEndpoint(text: string, absent?: Endpoint['kind']): Promise<Endpoint> {
   const [, scheme, rest] = /^(vfio-user|vfio|file):(.*)$/s.exec(text) ?? [];
-  if (scheme === 'vfio')
-    throw new Fault('ENOSYS', `${text}: kernel VFIO devices come with the real machine work`, {
-      hint: 'name a served VF as vfio-user:PATH',
-    });
+  if (scheme === 'vfio') return { kind: 'vfio', path: parseVfioAddress(rest ?? '').name };
   const path = rest ?? text;
   if (path === '') throw new Fault('EINVAL', `"${text}" names no path`);
   if (scheme !== undefined) return { kind: scheme as Endpoint['kind'], path };
@@ -38,11 +42,11 @@ export async function parseEndpoint(text: string, absent?: Endpoint['kind']): Pr
 }
 
 /**
- * The path of an endpoint that must be a served VF.
+ * An endpoint that must be a device.
  * @throws {Fault} EINVAL when it is a file
  */
-export function socketPath({ kind, path }: Endpoint): string {
-  if (kind === 'vfio-user') return path;
+export function deviceEndpoint({ kind, path }: Endpoint): DeviceEndpoint {
+  if (kind !== 'file') return { kind, path };
   throw new Fault('EINVAL', `${path} is a file, not a served VF`, {
     hint: 'xe-vfio restore FILE TO brings a file into a VF, xe-vfio save FROM FILE makes one',
   });
@@ -50,11 +54,12 @@ export function socketPath({ kind, path }: Endpoint): string {
 
 /**
  * The path of an endpoint that must be a file.
- * @throws {Fault} EINVAL when it is a socket
+ * @throws {Fault} EINVAL when it is a socket or a device
  */
 export function filePath({ kind, path }: Endpoint): string {
   if (kind === 'file') return path;
-  throw new Fault('EINVAL', `${path} is a socket, not a file`, {
+  const is = kind === 'vfio' ? 'device' : 'socket';
+  throw new Fault('EINVAL', `${path} is a ${is}, not a file`, {
     hint: 'xe-vfio migrate FROM TO moves the state from one served VF to another',
   });
 }

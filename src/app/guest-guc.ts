@@ -20,6 +20,7 @@ import {
   hxgValue,
 } from '../xe/guc/hxg.ts';
 import { MAILBOX_ACTION, SELF_CFG_KLV } from '../xe/guc/vf-actions.ts';
+import { LRC_FIRST_COMMAND, LRC_PPHWSP_SIZE, LRC_REG, RING } from '../xe/lrc.ts';
 import { VF_REGISTERS, VF_SW_FLAG_COUNT } from '../xe/registers.ts';
 import type { GuestBars } from './guest-bars.ts';
 
@@ -30,11 +31,25 @@ export const GUEST_GUCS = [
 ] as const;
 
 /** Layout of the memory that a GuC is given, bytes from its start. */
-const LAYOUT = { h2gDesc: 0, g2hDesc: 0x800, h2g: 0x1000, g2h: 0x2000, memirq: 0x6000 } as const;
+const LAYOUT = {
+  h2gDesc: 0,
+  g2hDesc: 0x800,
+  h2g: 0x1000,
+  g2h: 0x2000,
+  memirq: 0x6000,
+  idleLrc: 0x8000,
+} as const;
 const H2G_SIZE = LAYOUT.g2h - LAYOUT.h2g;
 const G2H_SIZE = LAYOUT.memirq - LAYOUT.g2h;
 /** Bytes of memory that one GuC is given. */
-export const GUEST_GUC_MEMORY = 0x8000;
+export const GUEST_GUC_MEMORY = 0xa000;
+/** Where in it a context image with an empty ring is, which any context may use. */
+export const GUEST_IDLE_LRC = LAYOUT.idleLrc;
+/** The image's registers: the load of them, and an empty ring of a page. */
+const IDLE_REGISTERS: ReadonlyArray<readonly [index: number, value: number]> = [
+  [LRC_FIRST_COMMAND, 0x1108_1019],
+  [LRC_REG.CTX_RING_CTL, RING.CTL_VALID],
+];
 /** Where the source bytes of the interrupt page begin. */
 const MEMIRQ_SOURCE = 0x400;
 /** How often the mailbox is looked at before the GuC counts as dead. */
@@ -104,6 +119,8 @@ export class GuestGuc {
   /** Tells the GuC where its buffers are and begins to use them. */
   async enableCtb(ggttAddress: number): Promise<void> {
     this.#memory.fill(0);
+    for (const [index, value] of IDLE_REGISTERS)
+      this.#view.setUint32(LAYOUT.idleLrc + LRC_PPHWSP_SIZE + index * 4, value, true);
     await this.#selfCfg(SELF_CFG_KLV.MEMIRQ_STATUS_ADDR, ggttAddress + LAYOUT.memirq);
     await this.#selfCfg(
       SELF_CFG_KLV.MEMIRQ_SOURCE_ADDR,

@@ -10,7 +10,7 @@ import { H2G_ACTION, REGISTER_CONTEXT } from '../xe/guc/vf-actions.ts';
 import { encodeGgttPte, GGTT_PAGE_SIZE } from '../xe/pte.ts';
 import { VF_SW_FLAG_COUNT } from '../xe/registers.ts';
 import type { GuestBars } from './guest-bars.ts';
-import { GUEST_GUC_MEMORY, GUEST_GUCS, GuestGuc } from './guest-guc.ts';
+import { GUEST_GUC_MEMORY, GUEST_GUCS, GUEST_IDLE_LRC, GuestGuc } from './guest-guc.ts';
 
 /** Bytes that the driver keeps for its GuCs, at the start of its memory. */
 export const GUEST_DRIVER_MEMORY = GUEST_GUC_MEMORY * GUEST_GUCS.length;
@@ -171,19 +171,19 @@ export class GuestLoad {
     this.#nextContext = (id + 1) % (2 * CONTEXTS);
     const oldest = this.#live.length >= CONTEXTS ? this.#live.shift() : undefined;
     this.#live.push(id);
-    for (const guc of this.#place.gucs) {
+    for (const [n, guc] of this.#place.gucs.entries()) {
       if (oldest !== undefined) await guc.send(H2G_ACTION.DEREGISTER_CONTEXT, [oldest]);
-      await guc.send(H2G_ACTION.REGISTER_CONTEXT, this.#registration(id));
+      await guc.send(H2G_ACTION.REGISTER_CONTEXT, this.#registration(id, n));
       await guc.send(H2G_ACTION.SCHED_CONTEXT_MODE_SET, [id, 1]);
       this.counts.gucMessages += oldest === undefined ? 2 : 3;
     }
     this.counts.contexts = this.#live.length;
   }
 
-  /** The dwords of a REGISTER_CONTEXT after its header. */
-  #registration(id: number): number[] {
+  /** The dwords of a REGISTER_CONTEXT of GuC `n` after its header. */
+  #registration(id: number, n: number): number[] {
     const dwords = new Array<number>(REGISTER_CONTEXT.LENGTH).fill(0);
-    const lrc = this.#place.ggttStart + GUEST_DRIVER_MEMORY + id * 4 * GGTT_PAGE_SIZE;
+    const lrc = this.#place.ggttStart + n * GUEST_GUC_MEMORY + GUEST_IDLE_LRC;
     dwords[REGISTER_CONTEXT.CONTEXT_INDEX] = id;
     dwords[REGISTER_CONTEXT.ENGINE_CLASS] = id % 5;
     dwords[REGISTER_CONTEXT.ENGINE_SUBMIT_MASK] = 1;

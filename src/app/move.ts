@@ -1,13 +1,14 @@
 /** The use cases migrate, save and restore: endpoints in, sessions run, both ends told. */
-import { MigrationFault } from '../base/fault.ts';
+import { Fault, MigrationFault } from '../base/fault.ts';
 import { type CheckpointSummary, CheckpointWriter } from '../migration/checkpoint-writer.ts';
 import type { MigrationResult, SessionOptions } from '../migration/migration-phase.ts';
 import { migrate } from '../migration/session.ts';
 import { restore } from '../migration/session-restore.ts';
 import { type SaveOptions, type SaveResult, save } from '../migration/session-save.ts';
-import { filePath, parseEndpoint, socketPath } from './endpoint.ts';
+import { type DeviceEndpoint, deviceEndpoint, filePath, parseEndpoint } from './endpoint.ts';
 import { openState } from './file-state.ts';
-import { connectVf, explain, reportRollback, type VfConnection } from './vf-connection.ts';
+import { explain, reportRollback } from './vf-connection.ts';
+import { openVfEnd, type VfEnd } from './vf-end.ts';
 
 export type {
   MigrationEvent,
@@ -22,7 +23,7 @@ export interface FileOptions {
 }
 
 /**
- * Moves the state of one served VF into another.
+ * Moves the state of one VF into another: served, or a device of the kernel.
  *
  * @throws {Fault} when an end cannot be reached
  * @throws {MigrationFault} see {@link migrate}
@@ -32,8 +33,8 @@ export async function migrateVf(
   to: string,
   options: SessionOptions,
 ): Promise<MigrationResult> {
-  const source = socketPath(await parseEndpoint(from));
-  const target = socketPath(await parseEndpoint(to));
+  const source = deviceEndpoint(await parseEndpoint(from));
+  const target = deviceEndpoint(await parseEndpoint(to));
   return await withVfs({ source, target }, (vfs) => migrate(vfs.source, vfs.target, options));
 }
 
@@ -48,11 +49,17 @@ export async function saveVf(
   to: string,
   { raw, ...options }: SaveOptions & FileOptions,
 ): Promise<SaveResult<CheckpointSummary>> {
-  const source = socketPath(await parseEndpoint(from));
+  const source = deviceEndpoint(await parseEndpoint(from));
   const path = filePath(await parseEndpoint(to, 'file'));
   return await withVfs({ source }, (vfs) => {
-    const header = { profile: vfs.source.profile ?? {}, createdAt: Date.now() };
-    return save(vfs.source, () => CheckpointWriter.create(path, header, { raw }), options);
+    const { profile = {}, isXe } = vfs.source;
+    if (!isXe && raw !== true)
+      throw new Fault('EINVAL', `${source.path} is no Xe VF: its stream fits into no checkpoint`, {
+        hint: 'save it with --raw',
+      });
+    const header = { profile, createdAt: Date.now() };
+    const open = () => CheckpointWriter.create(path, header, { raw, opaque: !isXe });
+    return save(vfs.source, open, options);
   });
 }
 
@@ -69,41 +76,42 @@ export async function restoreVf(
 ): Promise<MigrationResult> {
   const state = await openState(filePath(await parseEndpoint(from)), raw === true);
   try {
-    const target = socketPath(await parseEndpoint(to));
+    const target = deviceEndpoint(await parseEndpoint(to));
     return await withVfs({ target }, (vfs) => restore(state, vfs.target, options));
   } finally {
     await state.close();
   }
 }
 
-/** The ends of a session that are served VFs, by their role. */
-type Roles = Partial<Record<'source' | 'target', string>>;
-type Connections<Paths extends Roles> = { readonly [Role in keyof Paths]: VfConnection };
+/** The ends of a session that are devices, by their role. */
+type Roles = Partial<Record<'source' | 'target', DeviceEndpoint>>;
+type Opened<Ends extends Roles> = { readonly [Role in keyof Ends]: VfEnd };
 
 /**
- * Connects to VFs and does something with them. When that is rolled back, the reason is asked of the
- * end that failed and told to both.
+ * Opens devices and does something with them. When that is rolled back, the reason is asked of the
+ * end that failed and told to both, as far as they are served.
  */
-async function withVfs<const Paths extends Roles, T>(
-  paths: Paths,
-  action: (vfs: Connections<Paths>) => Promise<T>,
+async function withVfs<const Ends extends Roles, T>(
+  ends: Ends,
+  action: (vfs: Opened<Ends>) => Promise<T>,
 ): Promise<T> {
-  const vfs: Partial<Record<string, VfConnection>> = {};
+  const vfs: Partial<Record<string, VfEnd>> = {};
   try {
-    for (const [role, path] of Object.entries(paths)) vfs[role] = await connectVf(path);
-    return await action(vfs as Connections<Paths>);
+    for (const [role, endpoint] of Object.entries(ends)) vfs[role] = await openVfEnd(endpoint);
+    return await action(vfs as Opened<Ends>);
   } catch (error) {
     await closeAll(vfs);
     if (!(error instanceof MigrationFault)) throw error;
-    const failed = error.role === 'tool' ? undefined : paths[error.role];
-    const fault = failed === undefined ? error : await explain(failed, error);
-    for (const path of Object.values(paths)) await reportRollback(path, fault);
+    const failed = error.role === 'tool' ? undefined : ends[error.role];
+    const fault = failed?.kind === 'vfio-user' ? await explain(failed.path, error) : error;
+    for (const { kind, path } of Object.values(ends))
+      if (kind === 'vfio-user') await reportRollback(path, fault);
     throw fault;
   } finally {
     await closeAll(vfs);
   }
 }
 
-async function closeAll(vfs: Partial<Record<string, VfConnection>>): Promise<void> {
+async function closeAll(vfs: Partial<Record<string, VfEnd>>): Promise<void> {
   for (const vf of Object.values(vfs)) await vf?.close();
 }

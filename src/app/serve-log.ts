@@ -2,7 +2,9 @@
 import type { EventChannel } from '../base/event-channel.ts';
 import { Fault } from '../base/fault.ts';
 import type { PfEvent } from '../pf/pf-event.ts';
+import type { VfioPciEvent } from '../vfio-pci/vfio-pci-core.ts';
 import type { ServerEvent } from '../vfio-user/server-event.ts';
+import type { LinuxHostEvent } from './linux-host.ts';
 import type { FromServer, ServeEvent } from './serve-messages.ts';
 
 type Say = (message: FromServer) => void;
@@ -30,6 +32,44 @@ export function logPf(events: EventChannel<PfEvent>, say: Say): void {
 function levelOf(event: PfEvent): ServeEvent['level'] {
   if ('cause' in event && event.cause !== undefined) return 'warn';
   return event.type === 'control' ? 'debug' : 'info';
+}
+
+/** Passes on what a device could tell nobody. */
+export function logDevice(events: EventChannel<VfioPciEvent>, vfid: number, say: Say): void {
+  events.on(({ during, fault }) => {
+    const details = { errno: fault.code, reason: fault.message };
+    say({ type: 'event', event: { vfid, level: 'warn', message: `${during} failed`, details } });
+  });
+}
+
+/** Passes on what the kernel has to tell about real VFs. */
+export function logFunctions(events: EventChannel<LinuxHostEvent>, say: Say): void {
+  events.on((event) => {
+    say({ type: 'event', event: { vfid: event.vfid, ...functionEvent(event) } });
+  });
+}
+
+function functionEvent(event: LinuxHostEvent): Told {
+  switch (event.type) {
+    case 'request':
+      return {
+        level: 'warn',
+        message: 'the kernel wants the VF back: it is given up',
+        details: {},
+      };
+    case 'error':
+      return {
+        level: 'error',
+        message: 'an error on the PCI bus',
+        details: { hint: 'reset the VF' },
+      };
+    case 'unreachable': {
+      const { iova, size } = event.mapping;
+      const hint = 'give the guest memory with a descriptor: memory-backend-memfd with share=on';
+      const details = { iova: `0x${iova.toString(16)}`, size, reason: event.reason, hint };
+      return { level: 'warn', message: 'memory that the VF cannot reach', details };
+    }
+  }
 }
 
 type Told = Omit<ServeEvent, 'vfid'>;

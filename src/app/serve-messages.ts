@@ -5,6 +5,7 @@ import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
 import type { EmulatedHostOptions } from './emulated-host.ts';
+import type { LinuxHostOptions } from './linux-host.ts';
 
 export type { CounterSnapshot, NamedCounts } from '../gpu/counters.ts';
 
@@ -17,12 +18,16 @@ export interface ServedSocket {
   readonly fd?: number | undefined;
 }
 
-/** What to serve. */
-export interface ServeOptions extends EmulatedHostOptions {
+/** How to serve. */
+interface ServeCommon {
   readonly sockets: readonly ServedSocket[];
   /** Microseconds to look for the next message before sleeping. */
   readonly pollUs?: number | undefined;
 }
+
+/** What to serve: VFs of an emulated GPU, or of the PF at an address of this machine. */
+export type ServeOptions = ServeCommon &
+  ((EmulatedHostOptions & { readonly pf?: undefined }) | LinuxHostOptions);
 
 /** A request to the serving thread. */
 export type ServeRequest =
@@ -36,6 +41,8 @@ export interface VfStatus {
   readonly vfid: number;
   readonly path: string | undefined;
   readonly profile: VfProfile;
+  /** Address of the PF of a real VF; undefined for an emulated one. */
+  readonly pf: string | undefined;
   /** Name of the migration state, undefined without migration. */
   readonly state: string | undefined;
 }

@@ -8,6 +8,10 @@ import type { ServedSocket } from './serve-messages.ts';
 
 /** What to serve, as given on a command line; what is left out is the platform's or a fair share. */
 export interface ServeSettings {
+  /** Address of a real PF; what follows up to the socket is then the PF's to say. */
+  readonly pf?: string | undefined;
+  /** Where the /sys, /dev and /run of its machine are. */
+  readonly root?: string | undefined;
   readonly platform: string;
   /** VFs to enable. */
   readonly vfs: number;
@@ -30,11 +34,16 @@ export interface ServeSettings {
 }
 
 /**
- * Serves VFs of an emulated GPU.
+ * Serves VFs of an emulated GPU, or of a real one.
  *
  * @throws {Fault} EINVAL for settings that make no sense, and what {@link ServedHost.start} throws
  */
 export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
+  const { pf, root } = settings;
+  if (pf !== undefined) {
+    const sockets = socketsOf(settings);
+    return await ServedHost.start({ pf, root, sockets, pollUs: settings.pollUs });
+  }
   const { vfs, contexts, doorbells, deviceId, pollUs } = settings;
   const platform: PlatformName = platformByName(settings.platform).name;
   const gucVersion = parseVersion(settings.gucVersion);

@@ -1,4 +1,4 @@
-/** The thread that holds one emulated GPU and answers the sockets of its VFs. Entry of a worker. */
+/** The thread that holds one GPU and answers the sockets of its VFs. Entry of a worker. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Fault, toFault } from '../base/fault.ts';
 import { migStateName } from '../vfio/migration-state.ts';
@@ -6,8 +6,9 @@ import { VfioUserServer } from '../vfio-user/server.ts';
 import { ServerLoop } from '../vfio-user/server-loop.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import { EmulatedHost } from './emulated-host.ts';
+import { LinuxHost } from './linux-host.ts';
 import { encodeRefusal } from './refusal-json.ts';
-import { logPf, logServer } from './serve-log.ts';
+import { logDevice, logFunctions, logPf, logServer } from './serve-log.ts';
 import type {
   FromServer,
   ServedSocket,
@@ -16,36 +17,44 @@ import type {
   ToServer,
   VfStatus,
 } from './serve-messages.ts';
+import type { VfHost } from './vf-host.ts';
 import { encodeServedVf } from './vf-profile-json.ts';
 
 /** One VF and its server. */
 interface Served {
   readonly socket: ServedSocket;
   readonly device: XeVfioPci;
+  readonly server: VfioUserServer;
 }
 
 /** Everything that this thread serves. */
 class ServingThread {
-  readonly #host: EmulatedHost;
+  readonly #host: VfHost;
+  /** Address of the PF of a real GPU. */
+  readonly #pf: string | undefined;
   readonly #loop: ServerLoop;
-  readonly #served: Served[] = [];
+  readonly #served = new Map<number, Served>();
 
-  private constructor(host: EmulatedHost, loop: ServerLoop) {
+  private constructor(host: VfHost, loop: ServerLoop, pf: string | undefined) {
     this.#host = host;
+    this.#pf = pf;
     this.#loop = loop;
   }
 
   /** @throws {Fault} what making the host or listening says; nothing is left behind then */
   static async start(options: ServeOptions): Promise<ServingThread> {
-    const { pollUs } = options;
+    const { pollUs, pf } = options;
     const loop = new ServerLoop(pollUs === undefined ? {} : { pollUs });
-    const host = await EmulatedHost.create(options, loop).catch(async (error: unknown) => {
+    const host = await makeHost(options, loop).catch(async (error: unknown) => {
       await loop.stop();
       throw error;
     });
-    const thread = new ServingThread(host, loop);
+    const thread = new ServingThread(host, loop, pf);
+    if (host instanceof LinuxHost)
+      host.events.on(({ type, vfid }) => {
+        if (type === 'request') void thread.#release(vfid);
+      });
     try {
-      logPf(host.pf.events, say);
       for (const socket of options.sockets) await thread.#serve(socket);
       return thread;
     } catch (error) {
@@ -76,9 +85,10 @@ class ServingThread {
 
   async status(): Promise<VfStatus[]> {
     return await Promise.all(
-      this.#served.map(async ({ socket: { vfid, path }, device }) => ({
+      [...this.#served.values()].map(async ({ socket: { vfid, path }, device }) => ({
         vfid,
         path,
+        pf: this.#pf,
         profile: this.#host.profile(vfid),
         state:
           device.migrationFlags === 0 ? undefined : migStateName(await device.migrationState()),
@@ -89,7 +99,7 @@ class ServingThread {
   async #serve(socket: ServedSocket): Promise<void> {
     const { vfid, path, fd } = socket;
     const device = await this.#host.open(vfid);
-    this.#served.push({ socket, device });
+    logDevice(device.events, vfid, say);
     const profile = this.#host.profile(vfid);
     let refusal: Fault | undefined;
     const server = new VfioUserServer({
@@ -106,13 +116,38 @@ class ServingThread {
       if (event.type === 'refused' && event.role === 'migration') refusal = event.fault;
     });
     logServer(server.events, vfid, say);
+    this.#served.set(vfid, { socket, device, server });
+  }
+
+  /** Gives a VF back that the kernel wants for somebody else; without any VF there is nothing to serve. */
+  async #release(vfid: number): Promise<void> {
+    const served = this.#served.get(vfid);
+    if (served === undefined) return;
+    this.#served.delete(vfid);
+    await served.server.close();
+    await served.device.close();
+    await this.#host.release(vfid);
+    if (this.#served.size > 0) return;
+    say({ type: 'failed', error: errorOf(new Fault('ENODEV', 'the kernel wants its VFs back')) });
+    await this.#loop.stop();
   }
 
   async #end(): Promise<void> {
     await this.#loop.stop();
-    for (const { device } of this.#served) await device.close();
-    this.#host.close();
+    for (const { device } of this.#served.values()) await device.close();
+    await this.#host.close();
   }
+}
+
+async function makeHost(options: ServeOptions, loop: ServerLoop): Promise<VfHost> {
+  if (options.pf !== undefined) {
+    const host = new LinuxHost(options);
+    logFunctions(host.events, say);
+    return host;
+  }
+  const host = await EmulatedHost.create(options, loop);
+  logPf(host.pf.events, say);
+  return host;
 }
 
 if (parentPort === null) throw new TypeError('this is the entry of a worker thread');

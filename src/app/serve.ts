@@ -1,4 +1,4 @@
-/** Serves VFs of an emulated GPU: one thread a PF, its event loop left to the sockets. */
+/** Serves VFs of an emulated or a real GPU: one thread a PF, its event loop left to the sockets. */
 import { Worker } from 'node:worker_threads';
 import { EventChannel } from '../base/event-channel.ts';
 import { Fault } from '../base/fault.ts';
@@ -37,7 +37,7 @@ export class ServedHost {
   private constructor(options: ServeOptions) {
     this.#worker = new Worker(new URL('./serve-worker.js', import.meta.url), {
       workerData: options,
-      name: `xe-vfio ${options.platform}`,
+      name: `xe-vfio ${options.pf ?? options.platform}`,
       // Descriptors come over sockets and go by libc, of which Node knows nothing.
       trackUnmanagedFds: false,
     });
@@ -56,10 +56,10 @@ export class ServedHost {
   }
 
   /**
-   * Makes the emulated GPU and serves VFs of it.
+   * Makes the emulated GPU, or opens VFs of a real one, and serves them.
    *
    * @throws {Fault} EADDRINUSE when a socket is served already; EINVAL, ENOSPC, EPERM for what cannot
-   * be had; EACCES, ENOENT for a path that cannot be a socket
+   * be had; ENODEV, EBUSY for a real VF; EACCES, ENOENT for a path that cannot be a socket
    */
   static async start(options: ServeOptions): Promise<ServedHost> {
     const host = new ServedHost(options);

@@ -45,8 +45,9 @@ export function readU64(view: DataView, at: number): number {
 
 /** Writes `value` (0 to 2^53-1) as a little-endian u64. */
 export function writeU64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % TWO_32, true);
-  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
+  // A view stores modulo 2^32 and cuts fractions off by itself, without a call of fmod(3).
+  view.setUint32(at, value, true);
+  view.setUint32(at + 4, value / TWO_32, true);
 }
 
 /** A DataView over exactly the bytes of `bytes`. */

@@ -59,6 +59,31 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/guest.ts'),
   },
   {
+    name: 'list',
+    summary: 'show the PFs of this machine and their VFs, with shares and holders',
+    load: () => import('./commands/list.ts'),
+  },
+  {
+    name: 'provision',
+    summary: 'enable the VFs of a PF and give them their shares',
+    load: () => import('./commands/provision.ts'),
+  },
+  {
+    name: 'bind',
+    summary: 'give a VF to vfio-pci',
+    load: () => import('./commands/bind.ts'),
+  },
+  {
+    name: 'unbind',
+    summary: 'take a VF from vfio-pci',
+    load: () => import('./commands/unbind.ts'),
+  },
+  {
+    name: 'doctor',
+    summary: 'say what of this machine is not fit for VFs, and how to mend it',
+    load: () => import('./commands/doctor.ts'),
+  },
+  {
     name: 'bench',
     summary: 'measure beside yardsticks, as ratios',
     load: () => import('./commands/bench.ts'),

@@ -1,5 +1,5 @@
 /** Parsers of option values that several commands share; what they refuse is a usage error. */
-import { InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { Fault } from '../base/fault.ts';
 import { parseSize } from '../base/size.ts';
 
@@ -42,4 +42,9 @@ export function deviceOption(text: string): number {
     throw new InvalidArgumentError(`"${text}" is not VVVV:DDDD, such as 8086:e20b.`);
   if (vendor !== '8086') throw new InvalidArgumentError('Xe devices are of vendor 8086.');
   return Number.parseInt(device, 16);
+}
+
+/** Adds `--root`, for commands that look at the machine. */
+export function rootOption(command: Command): Command {
+  return command.option('--root <dir>', 'where the /sys, /proc, /dev and /run of the machine are');
 }

@@ -30,6 +30,8 @@ export interface CheckpointSummary {
 export interface CheckpointWriterOptions {
   /** True for the plain Linux stream, without header and index. */
   readonly raw?: boolean | undefined;
+  /** True for a plain stream of another driver than xe's, whose form is not known: kept unexamined. */
+  readonly opaque?: boolean | undefined;
   /** How files are opened. */
   readonly open?: OpenFile | undefined;
 }
@@ -46,6 +48,7 @@ export interface CheckpointWriterOptions {
 export class CheckpointWriter {
   readonly #file: AtomicFile;
   readonly #raw: boolean;
+  readonly #opaque: boolean;
   readonly #hash = createHash('sha256');
   readonly #index: IndexEntry[] = [];
   readonly #rules = new StreamRules({});
@@ -54,9 +57,10 @@ export class CheckpointWriter {
   #headerOffset = 0;
   #crc = 0;
 
-  private constructor(file: AtomicFile, raw: boolean) {
+  private constructor(file: AtomicFile, raw: boolean, opaque: boolean) {
     this.#file = file;
-    this.#raw = raw;
+    this.#raw = raw || opaque;
+    this.#opaque = opaque;
     this.#parser = new PacketParser({
       header: (header, offset, bytes) => this.#begin(header, offset, bytes),
       payload: (bytes) => {
@@ -74,16 +78,16 @@ export class CheckpointWriter {
   static async create(
     path: string,
     header: CheckpointHeader,
-    { raw = false, open }: CheckpointWriterOptions = {},
+    { raw = false, opaque = false, open }: CheckpointWriterOptions = {},
   ): Promise<CheckpointWriter> {
-    const writer = new CheckpointWriter(await AtomicFile.create(path, open), raw);
-    if (!raw) await writer.#put(encodeCheckpointHeader(header));
+    const writer = new CheckpointWriter(await AtomicFile.create(path, open), raw, opaque);
+    if (!writer.#raw) await writer.#put(encodeCheckpointHeader(header));
     return writer;
   }
 
   /** Bytes of the stream taken so far. */
   get streamBytes(): number {
-    return this.#parser.length;
+    return this.#opaque ? this.#file.length : this.#parser.length;
   }
 
   /**
@@ -94,7 +98,7 @@ export class CheckpointWriter {
    */
   async write(bytes: Uint8Array): Promise<void> {
     try {
-      this.#parser.push(bytes);
+      if (!this.#opaque) this.#parser.push(bytes);
     } catch (error) {
       await this.abort();
       throw error;
@@ -110,7 +114,7 @@ export class CheckpointWriter {
    */
   async finish(): Promise<CheckpointSummary> {
     try {
-      this.#rules.end(this.#parser.length);
+      if (!this.#opaque) this.#rules.end(this.#parser.length);
     } catch (error) {
       await this.abort();
       throw error;
@@ -120,7 +124,7 @@ export class CheckpointWriter {
     return {
       path: this.#file.path,
       fileBytes: this.#file.length,
-      streamBytes: this.#parser.length,
+      streamBytes: this.streamBytes,
       packets: this.#rules.packets,
       sha256: sha256.toString('hex'),
     };

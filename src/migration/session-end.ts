@@ -11,6 +11,7 @@ export type MigratableDevice = Pick<
   | 'migrationState'
   | 'setMigrationState'
   | 'migrationDataSize'
+  | 'migrationDataSizeIsEstimate'
   | 'precopyInfo'
   | 'enablePrecopyInfoV2'
   | 'reset'

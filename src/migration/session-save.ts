@@ -61,7 +61,7 @@ export async function save<Summary>(
     const write = async (views: readonly Uint8Array[]) => {
       for (const view of views) await kept.write(view);
     };
-    await copyStream(run, from.data, write, from.size);
+    await copyStream(run, from.data, write, from.size, from.estimate);
 
     await run.enter('load');
     await finishSource(run, source, from.data);

@@ -47,14 +47,14 @@ export async function prepareSource(run: SessionRun, { device }: MigrationEnd): 
  * had its stream read to the end (or was stopped by its VMM), and one that lost its tool in any
  * other state can safely run again.
  *
- * @returns the data file and the exact bytes that it will deliver
+ * @returns the data file and the bytes that it will deliver, exactly unless they are an estimate
  */
 export async function stopSource(
   run: SessionRun,
   { device }: MigrationEnd,
   found: MigState,
   note: SourceNote,
-): Promise<{ readonly data: MigrationData; readonly size: number }> {
+): Promise<{ readonly data: MigrationData; readonly size: number; readonly estimate: boolean }> {
   run.sourceStops();
   const claimed = () => {
     note.source = { found };
@@ -67,7 +67,7 @@ export async function stopSource(
   if (data === undefined) run.fail('source', 'EIO', 'STOP_COPY opened no data file');
   note.source = { found, data };
   const size = await run.step('source', () => device.migrationDataSize());
-  return { data, size };
+  return { data, size, estimate: device.migrationDataSizeIsEstimate === true };
 }
 
 /** Ends the saving; the source is then in STOP and keeps its state. */

@@ -46,7 +46,7 @@ export async function migrate(
     const from = await stopSource(run, source, found, touched);
 
     await run.enter('copy');
-    await copyStream(run, from.data, writerTo(into), from.size);
+    await copyStream(run, from.data, writerTo(into), from.size, from.estimate);
 
     await run.enter('load');
     await loadTarget(run, target, into);

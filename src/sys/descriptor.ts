@@ -93,14 +93,3 @@ export function isReadOnly(fd: number): boolean {
   const flags = libc.fcntl(fd, F_GETFL, 0);
   return flags >= 0 && (flags & O_ACCMODE) === O_RDONLY;
 }
-
-/**
- * `ioctl(2)` with a number or an address as argument; what a kernel VFIO device is asked with.
- *
- * @public
- * @returns the call's own result, 0 or more
- * @throws {Fault} the driver's errno
- */
-export function ioctl(fd: number, request: number, argument: number): number {
-  return checked(libc.ioctl(fd, request, argument), `ioctl 0x${request.toString(16)}`);
-}

@@ -1,4 +1,5 @@
 /** Counters with a descriptor, for interrupts and wake-ups. Source: eventfd(2). */
+import { readlinkSync } from 'node:fs';
 import { closeFd, scratchPage } from './descriptor.ts';
 import { checked, libc } from './libc.ts';
 import { POLL, pollOne } from './poll.ts';
@@ -17,6 +18,20 @@ export function signalEventFd(fd: number): void {
   view.setUint32(4, 0, true);
   libc.write(fd, address, 8);
 }
+
+/** Eventfds that others made, and handed over. */
+export const foreignEventFds = {
+  /** True when `fd` is an eventfd. */
+  isEventFd(fd: number): boolean {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === 'anon_inode:[eventfd]';
+    } catch {
+      return false;
+    }
+  },
+  signal: signalEventFd,
+  close: closeFd,
+} as const;
 
 /** A non-blocking eventfd. */
 export class EventFd implements Disposable {

@@ -41,6 +41,7 @@ export const libc = {
   eventfd: native<Numbers<2>>('eventfd', FD, ['uint', 'int']),
   fallocate: native<Numbers<4>>('fallocate', 'int', [FD, 'int', RESULT, RESULT]),
   fcntl: native<Numbers<3>>('fcntl', 'int', [FD, 'int', 'long']),
+  flock: native<Numbers<2>>('flock', 'int', [FD, 'int']),
   fstat: native<Numbers<2>>('fstat', 'int', [FD, ADDRESS]),
   ftruncate: native<Numbers<2>>('ftruncate', 'int', [FD, RESULT]),
   getsockopt: native<Numbers<5>>('getsockopt', 'int', [FD, 'int', 'int', ADDRESS, ADDRESS]),
@@ -50,9 +51,13 @@ export const libc = {
   mmap: native<Numbers<6>>('mmap', RESULT, [ADDRESS, SIZE, 'int', 'int', FD, RESULT]),
   munmap: native<Numbers<2>>('munmap', 'int', [ADDRESS, SIZE]),
   poll: native<Numbers<3>>('poll', 'int', [ADDRESS, 'ulong', 'int']),
+  prctl: native<Numbers<2>>('prctl', 'int', ['int', 'ulong']),
   read: native<Numbers<3>>('read', RESULT, [FD, ADDRESS, SIZE]),
-  recvmsg: native<Numbers<3>>('recvmsg', RESULT, [FD, ADDRESS, 'int']),
-  sendmsg: native<Numbers<3>>('sendmsg', RESULT, [FD, ADDRESS, 'int']),
+  // What one message carries fits an int: the kernel moves at most 2 GiB at once.
+  recv: native<Numbers<4>>('recv', 'int', [FD, ADDRESS, 'int', 'int']),
+  recvmsg: native<Numbers<3>>('recvmsg', 'int', [FD, ADDRESS, 'int']),
+  send: native<Numbers<4>>('send', 'int', [FD, ADDRESS, 'int', 'int']),
+  sendmsg: native<Numbers<3>>('sendmsg', 'int', [FD, ADDRESS, 'int']),
   setsockopt: native<Numbers<5>>('setsockopt', 'int', [FD, 'int', 'int', ADDRESS, 'int']),
   shutdown: native<Numbers<2>>('shutdown', 'int', [FD, 'int']),
   socket: native<Numbers<3>>('socket', FD, ['int', 'int', 'int']),
@@ -68,6 +73,31 @@ const memfdCreate = native<(name: string, flags: number) => number>('memfd_creat
 /** `memfd_create(2)`. @param name shown in /proc, at most 249 bytes */
 export function memfdCreateRaw(name: string, flags: number): number {
   return memfdCreate(name, flags);
+}
+
+/** What an asynchronous call of koffi is, beside the function itself. */
+type Asynchronous = {
+  async(
+    fd: number,
+    request: number,
+    argument: number,
+    done: (error: Error | null, result: number) => void,
+  ): void;
+};
+
+/** `ioctl(2)` on a thread of the library's; resolves with the result and the errno of a failure. */
+export function ioctlOnThread(
+  fd: number,
+  request: number,
+  argument: number,
+): Promise<{ readonly result: number; readonly errno: number }> {
+  return new Promise((resolve, reject) => {
+    (libc.ioctl as unknown as Asynchronous).async(fd, request, argument, (error, result) => {
+      // The errno of the call is that of this thread only until the next call.
+      if (error === null) resolve({ result, errno: result < 0 ? koffi.errno() : 0 });
+      else reject(error);
+    });
+  });
 }
 
 /** The errno that the last failed call of this thread left behind. */

@@ -11,6 +11,7 @@ const MAP_SHARED = 0x01;
 const MAP_PRIVATE = 0x02;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
+const MAP_32BIT = 0x40;
 const MAP_NORESERVE = 0x4000;
 const MADV_DONTNEED = 4;
 
@@ -87,10 +88,33 @@ export class Mapping implements Disposable {
     return new Mapping(size, PROT_READ | PROT_WRITE, kind, fd, options.fdOffset ?? 0);
   }
 
+  /**
+   * Maps `size` bytes of a file or memfd, shared, to hand their address on: nobody writes here, or
+   * the process ends.
+   *
+   * @throws {Fault} the errno of mmap(2)
+   */
+  static readOnlyOfFd(fd: number, size: number, fdOffset: number): Mapping {
+    return new Mapping(size, PROT_READ, MAP_SHARED, fd, fdOffset);
+  }
+
   /** Maps `size` bytes of zeroed memory that takes room only where it is touched. */
   static anonymous(size: number): Mapping {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     return new Mapping(size, PROT_READ | PROT_WRITE, flags, -1, 0);
+  }
+
+  /**
+   * As {@link anonymous}, below 2 GiB where there is room: such an address is a small integer to
+   * JavaScript, and handing it to a native call allocates nothing.
+   */
+  static low(size: number): Mapping {
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    try {
+      return new Mapping(size, PROT_READ | PROT_WRITE, flags | MAP_32BIT, -1, 0);
+    } catch {
+      return Mapping.anonymous(size);
+    }
   }
 
   /** Bytes. */

@@ -6,9 +6,10 @@
  *
  * Source: sendmsg(2), recvmsg(2), cmsg(3), unix(7).
  */
+import { alignUp, writeU64 } from '../base/int.ts';
 import { closeFd } from './descriptor.ts';
 import { lastErrno, libc } from './libc.ts';
-import { addressOf, Mapping } from './mapping.ts';
+import { addressOf, Mapping, PAGE_SIZE } from './mapping.ts';
 
 /** `MSG_*` flags. */
 export const MSG = { DONTWAIT: 0x40, WAITALL: 0x100 } as const;
@@ -30,20 +31,33 @@ const MSG_IOVLEN = 24;
 const MSG_CONTROL = 32;
 const MSG_CONTROLLEN = 40;
 
-/** Offsets of one direction's structures, and of the buffers behind both. */
-const SIDE = { MSGHDR: 0, IOV: 64, CONTROL: 64 + MAX_PARTS * 16, SIZE: 4096 } as const;
-const TWO_32 = 2 ** 32;
+/**
+ * Offsets of one direction's structures; its buffer follows them, so that a small message touches
+ * a single page: after a switch from another process each page costs a walk through the page
+ * tables.
+ */
+const SIDE = {
+  MSGHDR: 0,
+  IOV: 64,
+  CONTROL: 64 + MAX_PARTS * 16,
+  BUFFER: 64 + MAX_PARTS * 16 + Math.ceil(CONTROL_SIZE / 64) * 64,
+} as const;
 
 /** One connection's buffers and the calls on them. */
 export class SocketIo implements Disposable {
   readonly #fd: number;
   readonly #mapping: Mapping;
   readonly #words: DataView;
-  readonly #base: number;
-  readonly #baseLow: number;
-  readonly #baseHigh: number;
-  readonly #rxAt: number;
+  /** Addresses of the receiving side's structures and of its buffer. */
+  readonly #rxSide: number;
+  readonly #rxAddress: number;
+  /** Where the sending side's structures begin in the mapping, their address, the buffer's. */
   readonly #txAt: number;
+  readonly #txSide: number;
+  readonly #txAddress: number;
+  /** The part that the receiving side's iovec describes. */
+  #partAddress = 0;
+  #partLength = 0;
   #fdsPending = false;
   /** Received bytes. */
   readonly rx: Uint8Array<ArrayBuffer>;
@@ -55,45 +69,29 @@ export class SocketIo implements Disposable {
   /** @param fd a connected stream socket, borrowed */
   constructor(fd: number, rxSize = 65536, txSize = 65536) {
     this.#fd = fd;
-    this.#mapping = Mapping.anonymous(2 * SIDE.SIZE + rxSize + txSize);
-    this.#base = this.#mapping.address;
-    this.#baseLow = this.#base % TWO_32;
-    this.#baseHigh = Math.floor(this.#base / TWO_32);
-    const all = this.#mapping.view();
-    this.#words = new DataView(all.buffer, all.byteOffset, 2 * SIDE.SIZE);
-    this.#rxAt = 2 * SIDE.SIZE;
-    this.#txAt = this.#rxAt + rxSize;
-    this.rx = all.subarray(this.#rxAt, this.#txAt);
-    this.rxView = new DataView(all.buffer, this.rx.byteOffset, rxSize);
-    this.tx = all.subarray(this.#txAt, this.#txAt + txSize);
-    this.txView = new DataView(all.buffer, this.tx.byteOffset, txSize);
-    for (const side of [0, SIDE.SIZE]) {
-      this.#setU64(side + SIDE.MSGHDR + MSG_IOV, this.#base + side + SIDE.IOV);
-      this.#setU64(side + SIDE.MSGHDR + MSG_IOVLEN, 1);
+    this.#txAt = alignUp(SIDE.BUFFER + rxSize, PAGE_SIZE);
+    this.#mapping = Mapping.low(this.#txAt + SIDE.BUFFER + txSize);
+    this.#rxSide = this.#mapping.address;
+    this.#rxAddress = this.#rxSide + SIDE.BUFFER;
+    this.#txSide = this.#rxSide + this.#txAt;
+    this.#txAddress = this.#txSide + SIDE.BUFFER;
+    const { buffer, byteOffset } = this.#mapping.view();
+    this.#words = new DataView(buffer, byteOffset, this.#txAt + SIDE.BUFFER);
+    this.rxView = new DataView(buffer, byteOffset + SIDE.BUFFER, rxSize);
+    this.rx = new Uint8Array(buffer, this.rxView.byteOffset, rxSize);
+    this.txView = new DataView(buffer, byteOffset + this.#txAt + SIDE.BUFFER, txSize);
+    this.tx = new Uint8Array(buffer, this.txView.byteOffset, txSize);
+    for (const side of [0, this.#txAt]) {
+      writeU64(this.#words, side + SIDE.MSGHDR + MSG_IOV, this.#rxSide + side + SIDE.IOV);
+      writeU64(this.#words, side + SIDE.MSGHDR + MSG_IOVLEN, 1);
     }
-    this.#setU64(MSG_CONTROL, this.#base + SIDE.CONTROL);
-  }
-
-  #setU64(at: number, value: number): void {
-    this.#words.setUint32(at, value % TWO_32, true);
-    this.#words.setUint32(at + 4, (value / TWO_32) >>> 0, true);
+    writeU64(this.#words, MSG_CONTROL, this.#rxSide + SIDE.CONTROL);
   }
 
   #setPart(side: number, index: number, address: number, length: number): void {
     const at = side + SIDE.IOV + index * 16;
-    this.#setU64(at, address);
-    this.#setU64(at + 8, length);
-  }
-
-  /** A single part in this mapping: without the division of {@link #setU64}, on every message. */
-  #setOwnPart(side: number, offset: number, length: number): void {
-    const at = side + SIDE.IOV;
-    const low = this.#baseLow + offset;
-    const carry = low >= TWO_32;
-    this.#words.setUint32(at, carry ? low - TWO_32 : low, true);
-    this.#words.setUint32(at + 4, carry ? this.#baseHigh + 1 : this.#baseHigh, true);
-    this.#words.setUint32(at + 8, length, true);
-    this.#words.setUint32(at + 12, 0, true);
+    writeU64(this.#words, at, address);
+    writeU64(this.#words, at + 8, length);
   }
 
   /**
@@ -102,19 +100,27 @@ export class SocketIo implements Disposable {
    * @returns bytes, 0 at the end of the stream, or a negative errno
    */
   receive(at: number, length: number, flags: number): number {
-    this.#setOwnPart(0, this.#rxAt + at, length);
-    return this.#receivePart(flags);
+    return this.receiveTo(this.#rxAddress + at, length, flags);
+  }
+
+  /**
+   * As {@link receive}, where no descriptors can come: the kernel closes those that do, and has
+   * less to look at.
+   */
+  receiveBytes(at: number, length: number, flags: number): number {
+    const result = libc.recv(this.#fd, this.#rxAddress + at, length, flags);
+    return result < 0 ? -lastErrno() : result;
   }
 
   /** Receives at most `length` bytes to native address `address`. */
   receiveTo(address: number, length: number, flags: number): number {
-    this.#setPart(0, 0, address, length);
-    return this.#receivePart(flags);
-  }
-
-  #receivePart(flags: number): number {
+    if (address !== this.#partAddress || length !== this.#partLength) {
+      this.#setPart(0, 0, address, length);
+      this.#partAddress = address;
+      this.#partLength = length;
+    }
     this.#words.setUint32(MSG_CONTROLLEN, CONTROL_SIZE, true);
-    const result = libc.recvmsg(this.#fd, this.#base, flags | MSG_CMSG_CLOEXEC);
+    const result = libc.recvmsg(this.#fd, this.#rxSide, flags | MSG_CMSG_CLOEXEC);
     if (result < 0) return -lastErrno();
     if (this.#words.getUint32(MSG_CONTROLLEN, true) !== 0) this.#fdsPending = true;
     return result;
@@ -147,7 +153,11 @@ export class SocketIo implements Disposable {
 
   /** Sends the first `length` bytes of {@link tx}, with `fds` beside them. */
   send(length: number, flags: number, fds?: readonly number[]): number {
-    this.#setOwnPart(SIDE.SIZE, this.#txAt, length);
+    if (fds === undefined || fds.length === 0) {
+      const result = libc.send(this.#fd, this.#txAddress, length, flags | MSG_NOSIGNAL);
+      return result < 0 ? -lastErrno() : result;
+    }
+    this.#setPart(this.#txAt, 0, this.#txAddress, length);
     return this.#sendParts(1, flags, fds);
   }
 
@@ -169,7 +179,7 @@ export class SocketIo implements Disposable {
     let rest = skip;
     let room = head;
     if (rest < head) {
-      this.#setPart(SIDE.SIZE, parts++, this.#base + this.#txAt + rest, head - rest);
+      this.#setPart(this.#txAt, parts++, this.#txAddress + rest, head - rest);
       rest = 0;
     } else rest -= head;
     for (const view of views) {
@@ -180,12 +190,12 @@ export class SocketIo implements Disposable {
       if (parts === MAX_PARTS) break;
       const native = addressOf(view);
       if (native !== undefined) {
-        this.#setPart(SIDE.SIZE, parts++, native + rest, view.length - rest);
+        this.#setPart(this.#txAt, parts++, native + rest, view.length - rest);
       } else {
         const copied = Math.min(view.length - rest, this.tx.length - room);
         if (copied === 0) break;
         this.tx.set(view.subarray(rest, rest + copied), room);
-        this.#setPart(SIDE.SIZE, parts++, this.#base + this.#txAt + room, copied);
+        this.#setPart(this.#txAt, parts++, this.#txAddress + room, copied);
         room += copied;
         if (copied < view.length - rest) break;
       }
@@ -195,26 +205,25 @@ export class SocketIo implements Disposable {
   }
 
   #sendParts(parts: number, flags: number, fds: readonly number[] | undefined): number {
-    const side = SIDE.SIZE;
-    this.#words.setUint32(side + MSG_IOVLEN, parts, true);
+    this.#words.setUint32(this.#txAt + MSG_IOVLEN, parts, true);
     if (fds !== undefined && fds.length > 0) this.#setFds(fds);
-    else this.#words.setUint32(side + MSG_CONTROLLEN, 0, true);
-    const result = libc.sendmsg(this.#fd, this.#base + side, flags | MSG_NOSIGNAL);
+    else this.#words.setUint32(this.#txAt + MSG_CONTROLLEN, 0, true);
+    const result = libc.sendmsg(this.#fd, this.#txSide, flags | MSG_NOSIGNAL);
     return result < 0 ? -lastErrno() : result;
   }
 
   #setFds(fds: readonly number[]): void {
     if (fds.length > MAX_FDS) throw new RangeError(`${fds.length} descriptors in one message`);
-    const at = SIDE.SIZE + SIDE.CONTROL;
+    const at = this.#txAt + SIDE.CONTROL;
     const length = CMSG_HEADER + fds.length * 4;
-    this.#setU64(at, length);
+    writeU64(this.#words, at, length);
     this.#words.setInt32(at + 8, SOL_SOCKET, true);
     this.#words.setInt32(at + 12, SCM_RIGHTS, true);
     fds.forEach((fd, index) => {
       this.#words.setInt32(at + CMSG_HEADER + index * 4, fd, true);
     });
-    this.#setU64(SIDE.SIZE + MSG_CONTROL, this.#base + at);
-    this.#setU64(SIDE.SIZE + MSG_CONTROLLEN, Math.ceil(length / 8) * 8);
+    writeU64(this.#words, this.#txAt + MSG_CONTROL, this.#rxSide + at);
+    writeU64(this.#words, this.#txAt + MSG_CONTROLLEN, Math.ceil(length / 8) * 8);
   }
 
   /** Closes descriptors that nobody took and lets go of the buffers. Idempotent. */

@@ -120,7 +120,10 @@ export class PciIrqs {
   /** Lets go of every descriptor. */
   release(): void {
     this.#disable();
-    for (const fd of this.#singles.values()) this.#host.eventFds.close(fd);
+    for (const [index, fd] of this.#singles) {
+      this.#host.pciFunction.setIrqTrigger(index, 0, null);
+      this.#host.eventFds.close(fd);
+    }
     this.#singles.clear();
     this.#intxDisabled = false;
   }
@@ -217,9 +220,10 @@ export class PciIrqs {
     const old = this.#singles.get(index);
     if ((flags & DATA_EVENTFD) !== 0 || count === 0) {
       if (count === 0 && old === undefined) refuse(`interrupt ${index} is not enabled`);
+      const fd = fds?.[0] ?? -1;
+      this.#host.pciFunction.setIrqTrigger(index, 0, fd >= 0 ? fd : null);
       if (old !== undefined) eventFds.close(old);
       this.#singles.delete(index);
-      const fd = fds?.[0] ?? -1;
       if (fd >= 0) {
         this.#singles.set(index, fd);
         kept.add(fd);
@@ -232,17 +236,22 @@ export class PciIrqs {
   }
 
   #enable(index: number, vectors: number): void {
+    const { pciFunction } = this.#host;
+    if (index !== INTX) pciFunction.allocateVectors?.(index, vectors);
     this.#enabled = index;
     this.#allocated = vectors;
     if (index === INTX) this.#masked = this.#intxDisabled;
-    else this.#host.enableMessages(index as typeof MSI | typeof MSIX, true);
+    else if (pciFunction.allocateVectors === undefined)
+      this.#host.enableMessages(index as typeof MSI | typeof MSIX, true);
   }
 
   #disable(): void {
     const index = this.#enabled;
     if (index === undefined) return;
     for (const vector of [...this.#triggers.keys()]) this.#assign(index, vector, -1);
-    if (index === INTX) this.#host.pciFunction.connectIntx?.(null);
+    const { pciFunction } = this.#host;
+    if (index === INTX) pciFunction.connectIntx?.(null);
+    else if (pciFunction.allocateVectors !== undefined) pciFunction.allocateVectors(index, 0);
     else this.#host.enableMessages(index as typeof MSI | typeof MSIX, false);
     this.#enabled = undefined;
     this.#allocated = 0;

@@ -41,8 +41,16 @@ export interface PciFunction {
   barWrite(bar: number, offset: number, bytes: Uint8Array, at: number, count: number): void;
 
   /**
-   * Connects vector `vector` of interrupt `index` (`VFIO_PCI_IRQ`) to an eventfd, or to nothing
-   * with null. The descriptor stays the caller's.
+   * Makes room for `vectors` vectors of MSI or MSI-X (`VFIO_PCI_IRQ`) and switches them on, before
+   * the first is connected; with 0 gives all back, after the last was disconnected. Absent on a
+   * function whose vectors are always there, and which is switched on through its registers.
+   * @throws {Fault} ENOSPC when there are not so many to be had; nothing is switched on then
+   */
+  allocateVectors?(index: number, vectors: number): void;
+
+  /**
+   * Connects vector `vector` of interrupt `index` (`VFIO_PCI_IRQ`; all but INTx) to an eventfd, or
+   * to nothing with null. The descriptor stays the caller's.
    */
   setIrqTrigger(index: number, vector: number, eventfd: number | null): void;
   /** Raises a vector as if the device had, for VFIO_IRQ_SET_ACTION_TRIGGER loop-back. */

@@ -27,7 +27,7 @@ import type {
 import { ConfigSpace } from './config-space.ts';
 import type { DmaLogger } from './dma-logger.ts';
 import { DmaMap } from './dma-map.ts';
-import { type EventFds, nodeEventFds } from './event-fd.ts';
+import type { EventFds } from './event-fd.ts';
 import { clearBusMaster, resetFunction } from './function-reset.ts';
 import { PciIrqs } from './irqs.ts';
 import type { PciFunction } from './pci-function.ts';
@@ -41,7 +41,7 @@ export interface VfioPciCoreOptions {
   /** Where writes are logged; without one, and without the function's reports, there is no log. */
   readonly dmaLogger?: DmaLogger | undefined;
   /** How eventfds are signalled and closed. */
-  readonly eventFds?: EventFds | undefined;
+  readonly eventFds: EventFds;
 }
 
 /** What went wrong without anybody to tell it to. */
@@ -65,7 +65,7 @@ export class VfioPciCore implements VfioDevice {
   #resets: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
-  constructor({ pciFunction, dmaLogger, eventFds = nodeEventFds }: VfioPciCoreOptions) {
+  constructor({ pciFunction, dmaLogger, eventFds }: VfioPciCoreOptions) {
     this.pciFunction = pciFunction;
     this.#eventFds = eventFds;
     this.#dmaLogger = dmaLogger;
@@ -153,7 +153,12 @@ export class VfioPciCore implements VfioDevice {
   dmaMap(mapping: DmaMapping): void {
     this.#open();
     this.#dmaMap.add(mapping);
-    this.pciFunction.dmaMap(mapping);
+    try {
+      this.pciFunction.dmaMap(mapping);
+    } catch (error) {
+      this.#dmaMap.remove(mapping.iova, mapping.size);
+      throw error;
+    }
   }
 
   dmaUnmap(iova: number, size: number): void {
@@ -162,7 +167,10 @@ export class VfioPciCore implements VfioDevice {
   }
 
   dmaUnmapAll(): void {
-    for (const mapping of this.#dmaMap.removeAll()) this.pciFunction.dmaUnmap(mapping);
+    // From the end: a function that keeps them sorted then moves none of the others.
+    const mappings = this.#dmaMap.removeAll();
+    for (let index = mappings.length - 1; index >= 0; index--)
+      this.pciFunction.dmaUnmap(mappings[index] as DmaMapping);
   }
 
   async reset(): Promise<void> {

@@ -77,6 +77,17 @@ export class Channel {
   }
 
   /**
+   * As {@link fill} with room for everything, where no descriptors can come; those that come
+   * nevertheless are closed.
+   */
+  fillBytes(flags: number): number {
+    this.rewind();
+    const result = this.io.receiveBytes(this.tail, this.rx.length - this.tail, flags);
+    if (result > 0) this.tail += result;
+    return result;
+  }
+
+  /**
    * Files the descriptors that came with the last bytes: they belong to the last message that
    * begins in them, or to the one that these bytes continue.
    */

@@ -55,10 +55,10 @@ export class ClientAccess {
       const part = Math.min(count - done, this.#maxPart);
       this.#begin(region, offset + done, part);
       link.call(VFIO_USER.REGION_READ, FIXED);
-      if (link.replyLength !== FIXED + part)
-        throw new Fault('EPROTO', `${link.replyLength} bytes in reply to a read of ${part}`);
+      if (link.reply.length !== FIXED + part)
+        throw new Fault('EPROTO', `${link.reply.length} bytes in reply to a read of ${part}`);
       const { rx } = link.channel;
-      const from = link.replyAt + FIXED;
+      const from = link.reply.at + FIXED;
       const to = at + done;
       if (part > FEW) bytes.set(rx.subarray(from, from + part), to);
       else
@@ -113,9 +113,9 @@ export class ClientAccess {
       at += SINGLE;
     }
     link.call(VFIO_USER.REGION_WRITE_MULTI, at - HEADER_SIZE);
-    if (link.replyLength !== CODECS.writeMulti.size)
-      throw new Fault('EPROTO', `${link.replyLength} bytes in reply to several writes`);
-    const { wrCnt } = CODECS.writeMulti.read(link.channel.rxView, link.replyAt);
+    if (link.reply.length !== CODECS.writeMulti.size)
+      throw new Fault('EPROTO', `${link.reply.length} bytes in reply to several writes`);
+    const { wrCnt } = CODECS.writeMulti.read(link.channel.rxView, link.reply.at);
     if (wrCnt !== writes.length)
       throw new Fault('EIO', `${wrCnt} of ${writes.length} writes were done`);
   }

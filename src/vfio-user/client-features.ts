@@ -140,10 +140,10 @@ export class ClientFeatures {
       return CODECS.featureLogReport.size;
     });
     const { rx } = this.#link.channel;
-    const { replyAt, replyLength } = this.#link;
-    if (replyLength !== fixed + size)
-      throw new Fault('EPROTO', `${replyLength} bytes in reply to a report of ${size}`);
-    const from = replyAt + fixed;
+    const { at, length: replied } = this.#link.reply;
+    if (replied !== fixed + size)
+      throw new Fault('EPROTO', `${replied} bytes in reply to a report of ${size}`);
+    const from = at + fixed;
     for (let index = 0; index < size && index < bitmap.length; index++)
       bitmap[index] = (bitmap[index] as number) | (rx[from + index] as number);
   }

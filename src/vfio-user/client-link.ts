@@ -8,14 +8,16 @@
 import { ERRNO, errnoName } from '../base/errno.ts';
 import { Fault, toFault } from '../base/fault.ts';
 import { POLL, pollOne, pollReadable } from '../sys/poll.ts';
-import { Readiness } from '../sys/readiness.ts';
 import { MSG } from '../sys/socket-io.ts';
-import { UnixSocket } from '../sys/unix-socket.ts';
+import type { UnixSocket } from '../sys/unix-socket.ts';
 import { Channel } from './channel.ts';
-import { LOST_HINT, lostFault, refusal, timedOut } from './client-faults.ts';
+import { LOST_HINT, lostFault, timedOut } from './client-faults.ts';
 import type { ClientMemory } from './client-memory.ts';
 import { type BodySink, PendingReplies, type Reply } from './client-pending.ts';
+import { SyncReply } from './client-reply.ts';
 import { ClientSender } from './client-sender.ts';
+import { ClientTwin } from './client-twin.ts';
+import { ClientWatch } from './client-watch.ts';
 import { CODECS } from './codecs.ts';
 import { commandName, HEADER_SIZE, MESSAGE } from './protocol.ts';
 import { Spinner } from './spinner.ts';
@@ -43,21 +45,15 @@ export class ClientLink {
   readonly #memory: ClientMemory;
   readonly #sender: ClientSender;
   readonly #pending: PendingReplies;
-  readonly #readiness = new Readiness();
+  readonly #watch: ClientWatch;
   readonly #spinner = new Spinner();
   readonly #tryFill = () => this.channel.fill(MSG.DONTWAIT, this.#fillLimit);
-  #twin: { readonly socket: UnixSocket; readonly channel: Channel } | undefined;
+  readonly #tryFillBytes = () => this.channel.fillBytes(MSG.DONTWAIT);
+  #twin: ClientTwin | undefined;
   #nextId = 0;
   #lost: Fault | undefined;
-  /** Id of the synchronous request under way, -1 for none. */
-  #syncId = -1;
-  #syncFault: Fault | undefined;
-  /** End of the last synchronous call's reply, which still lies in the buffer; -1 for none. */
-  #replyEnd = -1;
-  /** Where the payload of that reply begins in the channel's buffer. */
-  replyAt = 0;
-  /** Bytes of that payload. */
-  replyLength = 0;
+  /** Reply of the last synchronous call. */
+  readonly reply = new SyncReply();
 
   constructor(socket: UnixSocket, memory: ClientMemory, options: LinkOptions) {
     this.socket = socket;
@@ -67,13 +63,11 @@ export class ClientLink {
     socket.setSendTimeout(SLICE_MS);
     socket.setBufferSize(4 * 2 ** 20);
     this.channel = new Channel(socket.fd);
-    this.#sender = new ClientSender(this.channel.io, socket.fd, this.#readiness, () => {
+    this.#watch = new ClientWatch(socket.fd, this.#onReady);
+    this.#sender = new ClientSender(this.channel.io, socket.fd, this.#watch, () => {
       this.#receiveNow();
     });
-    this.#pending = new PendingReplies((waiting) => this.#readiness.keepAlive(waiting));
-    this.#readiness.add(socket.fd, POLL.IN, 0);
-    this.#readiness.keepAlive(false);
-    this.#readiness.notify(this.#onReady);
+    this.#pending = new PendingReplies((waiting) => this.#watch.keepAlive(waiting));
   }
 
   /** Why the link is of no more use, undefined while it is. */
@@ -83,11 +77,8 @@ export class ClientLink {
 
   /** Takes over the twin socket, on which the server's commands come from now on. */
   adoptTwin(fd: number): void {
-    const socket = new UnixSocket(fd);
-    socket.setReceiveTimeout(SLICE_MS);
-    socket.setSendTimeout(SLICE_MS);
-    this.#twin = { socket, channel: new Channel(fd) };
-    this.#readiness.add(fd, POLL.IN, 1);
+    this.#twin = new ClientTwin(fd, this.#memory, SLICE_MS);
+    this.#watch.add(fd);
   }
 
   /**
@@ -99,13 +90,7 @@ export class ClientLink {
   begin(): void {
     if (this.#lost !== undefined)
       throw new Fault('ENOTCONN', this.#lost.message, { cause: this.#lost, hint: LOST_HINT });
-    this.#dropReply();
-  }
-
-  #dropReply(): void {
-    if (this.#replyEnd < 0) return;
-    this.channel.head = this.#replyEnd;
-    this.#replyEnd = -1;
+    this.reply.drop(this.channel);
   }
 
   #newId(): number {
@@ -116,24 +101,39 @@ export class ClientLink {
 
   /**
    * Sends the request whose payload has `length` bytes and receives its reply: see
-   * {@link replyAt}.
+   * {@link reply}. Descriptors that come with the reply are closed.
    *
    * @throws {Fault} the errno of an error reply; ETIMEDOUT, ECONNRESET
    */
   call(command: number, length: number, fds?: readonly number[]): void {
     const id = this.#newId();
-    this.#syncFault = undefined;
-    this.#syncId = id;
+    this.reply.expect(id);
+    if (!this.#pending.any) this.#watch.pause();
     this.#send(id, command, length, MESSAGE.COMMAND, fds);
     let end = 0;
     for (;;) {
-      this.#serveReceived();
-      if (this.#syncId < 0) break;
+      if (this.channel.available > 0 || this.#pending.receiving) this.#serveReceived();
+      if (this.reply.awaited < 0) break;
       if (this.#fillSync()) continue;
       if (end === 0) end = performance.now() + this.#options.timeoutMs;
       else if (performance.now() > end) this.#abandon(id, command);
     }
-    if (this.#syncFault !== undefined) throw this.#syncFault;
+    if (this.reply.fault !== undefined) throw this.reply.fault;
+  }
+
+  /**
+   * As {@link call}.
+   *
+   * @returns the descriptors that came with the reply; the caller's to close
+   */
+  callForFds(command: number, length: number): number[] {
+    this.reply.wantsFds = true;
+    try {
+      this.call(command, length);
+      return this.channel.takeFds(this.reply.length + HEADER_SIZE);
+    } finally {
+      this.reply.wantsFds = false;
+    }
   }
 
   /** Sends a request that is not replied to. @throws {Fault} ECONNRESET */
@@ -145,14 +145,14 @@ export class ClientLink {
     try {
       this.#sender.sendNow(id, command, length, flags, fds);
     } catch (error) {
-      this.#syncId = -1;
+      this.reply.forget();
       throw this.#lose(error);
     }
   }
 
   /** Gives up waiting for a reply, which is thrown away when it comes. */
   #abandon(id: number, command: number): never {
-    this.#syncId = -1;
+    this.reply.forget();
     this.#pending.forget(id, command);
     throw timedOut(command, this.#options.timeoutMs);
   }
@@ -163,12 +163,15 @@ export class ClientLink {
     const { pollUs } = this.#options;
     let result: number = -ERRNO.EAGAIN;
     if (this.#twin !== undefined) {
-      const ready = pollReadable(this.socket.fd, this.#twin.socket.fd, SLICE_MS);
+      const ready = pollReadable(this.socket.fd, this.#twin.fd, SLICE_MS);
       if ((ready & 2) !== 0) this.#serveTwin();
       if ((ready & 1) !== 0) result = this.#tryFill();
-    } else {
+    } else if (this.reply.wantsFds || this.#pending.any) {
       if (pollUs > 0) result = this.#spinner.spin(this.#tryFill, result, pollUs);
       if (result === -ERRNO.EAGAIN) result = channel.fill(0);
+    } else {
+      if (pollUs > 0) result = this.#spinner.spin(this.#tryFillBytes, result, pollUs);
+      if (result === -ERRNO.EAGAIN) result = channel.fillBytes(0);
     }
     return this.#filled(result);
   }
@@ -200,6 +203,7 @@ export class ClientLink {
   ): Promise<{ readonly reply: Promise<Reply> }> {
     await this.#sender.turn();
     if (this.#lost !== undefined) this.begin();
+    this.#watch.resume();
     const id = this.#newId();
     const reply = this.#pending.add(id, command, sink, timeoutMs);
     try {
@@ -224,18 +228,17 @@ export class ClientLink {
     if (this.#lost !== undefined) return;
     this.#receiveNow();
     this.#sender.ready();
-    this.#readiness.notify(this.#onReady);
+    this.#watch.again();
   };
 
   /** Serves what is there, without waiting for more. */
   #receiveNow(): void {
     try {
-      this.#dropReply();
-      if (this.#twin !== undefined && pollOne(this.#twin.socket.fd, POLL.IN, 0) !== 0)
-        this.#serveTwin();
+      this.reply.drop(this.channel);
+      if (this.#twin !== undefined && pollOne(this.#twin.fd, POLL.IN, 0) !== 0) this.#serveTwin();
       for (let turn = 0; turn < RECEIVES_A_TURN; turn++) {
         this.#serveReceived();
-        if (this.#replyEnd >= 0) break;
+        if (this.reply.here) break;
         if (!this.#filled(this.#tryFill()) && !this.#moreIsComing()) break;
       }
     } catch (error) {
@@ -265,7 +268,7 @@ export class ClientLink {
 
   #serveMessages(): void {
     const { channel } = this;
-    while (this.#replyEnd < 0) {
+    while (!this.reply.here) {
       if (this.#pending.receiving) {
         if (!this.#pending.receiveBody(channel)) return;
         continue;
@@ -279,7 +282,7 @@ export class ClientLink {
       if (type === MESSAGE.COMMAND) this.#serveCommand();
       else if (!this.#serveReply(at, size)) break;
     }
-    if (channel.tail === channel.rx.length && this.#replyEnd < 0) channel.compact();
+    if (channel.tail === channel.rx.length && !this.reply.here) channel.compact();
   }
 
   /** Takes a reply; false when some of it is still to come. */
@@ -287,22 +290,12 @@ export class ClientLink {
     const { channel } = this;
     const id = channel.rxView.getUint16(at, true);
     const command = channel.rxView.getUint16(at + 2, true);
-    if (id !== this.#syncId) return this.#pending.take(channel, id, command, size);
+    if (id !== this.reply.awaited) return this.#pending.take(channel, id, command, size);
     if (size > channel.rx.length)
       throw new Fault('EPROTO', `a reply of ${size} bytes to ${commandName(command)}`);
     if (channel.available < size) return false;
-    this.#syncId = -1;
-    this.replyAt = at + HEADER_SIZE;
-    this.replyLength = size - HEADER_SIZE;
-    this.#replyEnd = at + size;
-    if ((channel.rxView.getUint32(at + 8, true) & MESSAGE.ERROR) !== 0)
-      this.#syncFault = refusal(command, channel.rxView.getUint32(at + 12, true));
+    this.reply.take(channel, command, at, size);
     return true;
-  }
-
-  /** Descriptors that came with the reply of the last synchronous call; the caller's to close. */
-  takeReplyFds(): number[] {
-    return this.channel.takeFds(this.replyLength + HEADER_SIZE);
   }
 
   #serveCommand(): void {
@@ -312,19 +305,18 @@ export class ClientLink {
   }
 
   #serveTwin(): void {
-    if (this.#twin === undefined) return;
-    const { socket, channel } = this.#twin;
-    const result = channel.fill(MSG.DONTWAIT);
-    if (result === 0)
-      throw this.#lose(new Fault('ECONNRESET', 'the server closed the twin socket'));
-    while (channel.available >= HEADER_SIZE) this.#memory.serve(channel, socket.fd);
+    try {
+      this.#twin?.serve();
+    } catch (error) {
+      throw this.#lose(error);
+    }
   }
 
   /** Fails everything that waits. @returns the fault to throw */
   #lose(error: unknown): Fault {
     if (this.#lost !== undefined) return this.#lost;
     this.#lost = lostFault(toFault(error));
-    this.#syncId = -1;
+    this.reply.forget();
     this.#pending.fail(this.#lost);
     this.close();
     return this.#lost;
@@ -335,11 +327,10 @@ export class ClientLink {
     this.#lost ??= new Fault('ENOTCONN', 'the connection is closed');
     this.#pending.fail(this.#lost);
     this.#sender.close();
-    this.#readiness.close();
+    this.#watch.close();
     this.channel.close();
     this.socket.close();
-    this.#twin?.channel.close();
-    this.#twin?.socket.close();
+    this.#twin?.close();
     this.#twin = undefined;
   }
 }

@@ -108,6 +108,11 @@ export class PendingReplies {
     return pending;
   }
 
+  /** True while any reply is awaited. */
+  get any(): boolean {
+    return this.#count > 0;
+  }
+
   /** True while a reply with a body of its own is awaited. */
   get expectsBody(): boolean {
     return this.#bodies > 0;

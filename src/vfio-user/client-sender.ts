@@ -4,8 +4,8 @@
  */
 import { Fault } from '../base/fault.ts';
 import { POLL, pollOne } from '../sys/poll.ts';
-import type { Readiness } from '../sys/readiness.ts';
 import { SocketIo } from '../sys/socket-io.ts';
+import type { ClientWatch } from './client-watch.ts';
 import { CODECS } from './codecs.ts';
 import { Outgoing } from './outgoing.ts';
 import { HEADER_SIZE, MESSAGE } from './protocol.ts';
@@ -16,7 +16,7 @@ const PATIENCE_MS = 10_000;
 /** The sender. */
 export class ClientSender {
   readonly #fd: number;
-  readonly #readiness: Readiness;
+  readonly #watch: ClientWatch;
   readonly #receive: () => void;
   readonly #view: DataView;
   readonly #now: Outgoing;
@@ -28,12 +28,12 @@ export class ClientSender {
 
   /**
    * @param io buffers of the synchronous calls
-   * @param readiness where the socket is watched under key 0
+   * @param watch where the socket is watched
    * @param receive serves what the server sends, lest both sides wait for the other to receive
    */
-  constructor(io: SocketIo, fd: number, readiness: Readiness, receive: () => void) {
+  constructor(io: SocketIo, fd: number, watch: ClientWatch, receive: () => void) {
     this.#fd = fd;
-    this.#readiness = readiness;
+    this.#watch = watch;
     this.#receive = receive;
     this.#view = io.txView;
     this.#now = new Outgoing(io, fd);
@@ -117,7 +117,7 @@ export class ClientSender {
       if (this.#closed) throw new Fault('ECONNRESET', 'the connection is closed');
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
-        this.#readiness.modify(this.#fd, POLL.IN | POLL.OUT, 0);
+        this.#watch.wantsRoom(true);
       });
     }
   }
@@ -127,7 +127,7 @@ export class ClientSender {
     if (this.#wake === undefined) return;
     const wake = this.#wake;
     this.#wake = undefined;
-    if (!this.#closed) this.#readiness.modify(this.#fd, POLL.IN, 0);
+    if (!this.#closed) this.#watch.wantsRoom(false);
     wake();
   }
 

@@ -57,11 +57,10 @@ export class ClientSetup {
       size: 0,
       offset: 0,
     });
-    link.call(VFIO_USER.DEVICE_GET_REGION_INFO, size);
-    const [fd = -1, ...more] = link.takeReplyFds();
+    const [fd = -1, ...more] = link.callForFds(VFIO_USER.DEVICE_GET_REGION_INFO, size);
     for (const extra of more) closeFd(extra);
     if (fd >= 0) this.#regionFds.push(fd);
-    const payload = link.channel.rx.slice(link.replyAt, link.replyAt + link.replyLength);
+    const payload = link.channel.rx.slice(link.reply.at, link.reply.at + link.reply.length);
     return decodeRegionInfo(payload, index, fd);
   }
 
@@ -77,8 +76,8 @@ export class ClientSetup {
       count: 0,
     });
     link.call(VFIO_USER.DEVICE_GET_IRQ_INFO, size);
-    if (link.replyLength < size) throw new Fault('EPROTO', 'an interrupt info that is too short');
-    const info = CODECS.irqInfo.read(link.channel.rxView, link.replyAt);
+    if (link.reply.length < size) throw new Fault('EPROTO', 'an interrupt info that is too short');
+    const info = CODECS.irqInfo.read(link.channel.rxView, link.reply.at);
     if (info.index !== index) throw new Fault('EPROTO', `interrupt ${info.index} for ${index}`);
     return { index, flags: info.flags, count: info.count };
   }

@@ -8,33 +8,12 @@
  */
 import { Fault } from '../base/fault.ts';
 import { readU64, writeU64 } from '../base/int.ts';
+import { type Codec, type Codecs, put16, put32, u16, u32, writeFour } from './codec.ts';
+import { FEATURE_CODECS } from './codecs-feature.ts';
 import { type Fields, LAYOUTS, type LayoutName } from './layouts.ts';
 
-/** How one structure is read and written. */
-export interface Codec<Name extends LayoutName> {
-  /** Bytes. */
-  readonly size: number;
-  /** Reads the structure at `at`. */
-  read(view: DataView, at: number): Fields<Name>;
-  /** Writes the structure at `at`. */
-  write(view: DataView, at: number, value: Fields<Name>): void;
-}
-
-const u16 = (view: DataView, at: number) => view.getUint16(at, true);
-const u32 = (view: DataView, at: number) => view.getUint32(at, true);
-const put16 = (view: DataView, at: number, value: number) => view.setUint16(at, value, true);
-const put32 = (view: DataView, at: number, value: number) => view.setUint32(at, value, true);
-
-/** Four u32 fields, as many structures have. */
-function writeFour(view: DataView, at: number, a: number, b: number, c: number, d: number): void {
-  put32(view, at, a);
-  put32(view, at + 4, b);
-  put32(view, at + 8, c);
-  put32(view, at + 12, d);
-}
-
 /** A codec for each structure. */
-export const CODECS: { readonly [Name in LayoutName]: Codec<Name> } = {
+export const CODECS: Codecs<LayoutName> = {
   header: {
     size: LAYOUTS.header.size,
     read: (view, at) => ({
@@ -225,74 +204,7 @@ export const CODECS: { readonly [Name in LayoutName]: Codec<Name> } = {
       writeU64(view, at + 16, data);
     },
   },
-  feature: {
-    size: LAYOUTS.feature.size,
-    read: (view, at) => ({ argsz: u32(view, at), flags: u32(view, at + 4) }),
-    write(view, at, { argsz, flags }) {
-      put32(view, at, argsz);
-      put32(view, at + 4, flags);
-    },
-  },
-  featureMigration: {
-    size: LAYOUTS.featureMigration.size,
-    read: (view, at) => ({ flags: readU64(view, at) }),
-    write: (view, at, { flags }) => writeU64(view, at, flags),
-  },
-  featureDeviceState: {
-    size: LAYOUTS.featureDeviceState.size,
-    read: (view, at) => ({ deviceState: u32(view, at), dataFd: u32(view, at + 4) }),
-    write(view, at, { deviceState, dataFd }) {
-      put32(view, at, deviceState);
-      put32(view, at + 4, dataFd);
-    },
-  },
-  featureDataSize: {
-    size: LAYOUTS.featureDataSize.size,
-    read: (view, at) => ({ stopCopyLength: readU64(view, at) }),
-    write: (view, at, { stopCopyLength }) => writeU64(view, at, stopCopyLength),
-  },
-  featureLogControl: {
-    size: LAYOUTS.featureLogControl.size,
-    read: (view, at) => ({
-      pageSize: readU64(view, at),
-      numRanges: u32(view, at + 8),
-      reserved: u32(view, at + 12),
-    }),
-    write(view, at, { pageSize, numRanges, reserved }) {
-      writeU64(view, at, pageSize);
-      put32(view, at + 8, numRanges);
-      put32(view, at + 12, reserved);
-    },
-  },
-  featureLogRange: {
-    size: LAYOUTS.featureLogRange.size,
-    read: (view, at) => ({ iova: readU64(view, at), length: readU64(view, at + 8) }),
-    write(view, at, { iova, length }) {
-      writeU64(view, at, iova);
-      writeU64(view, at + 8, length);
-    },
-  },
-  featureLogReport: {
-    size: LAYOUTS.featureLogReport.size,
-    read: (view, at) => ({
-      iova: readU64(view, at),
-      length: readU64(view, at + 8),
-      pageSize: readU64(view, at + 16),
-    }),
-    write(view, at, { iova, length, pageSize }) {
-      writeU64(view, at, iova);
-      writeU64(view, at + 8, length);
-      writeU64(view, at + 16, pageSize);
-    },
-  },
-  migData: {
-    size: LAYOUTS.migData.size,
-    read: (view, at) => ({ argsz: u32(view, at), size: u32(view, at + 4) }),
-    write(view, at, { argsz, size }) {
-      put32(view, at, argsz);
-      put32(view, at + 4, size);
-    },
-  },
+  ...FEATURE_CODECS,
 };
 
 /**

@@ -14,11 +14,9 @@ import type { UnixSocket } from '../sys/unix-socket.ts';
 import { BodyLost, type BodySource } from './body.ts';
 import { encodeVersion } from './capabilities.ts';
 import { Channel } from './channel.ts';
-import { CODECS } from './codecs.ts';
-import { migDataWrite } from './command-migration.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { DmaSocket } from './dma-messages.ts';
-import { LargeMessage } from './large-message.ts';
+import { MessageBodies, MIG_DATA_HEAD } from './message-bodies.ts';
 import type { NegotiatedClient } from './negotiation.ts';
 import { commandName, HEADER_SIZE, MESSAGE, VFIO_USER } from './protocol.ts';
 import { Replies, type SendPort } from './replies.ts';
@@ -30,8 +28,6 @@ import { Spinner } from './spinner.ts';
 const MESSAGE_SLACK = 64;
 /** A message this much above the limit is refused and skipped; a greater one ends the connection. */
 const SKIPPABLE = 4096;
-/** Bytes that tell all about a MIG_DATA_WRITE. */
-const MIG_DATA_HEAD = HEADER_SIZE + CODECS.migData.size;
 /** How long a client may leave a half-sent reply in the way of a DMA message. */
 const FLUSH_TIMEOUT_MS = 1000;
 
@@ -59,12 +55,12 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   readonly channel: Channel;
   readonly #host: ConnectionHost;
   readonly #replies: Replies;
+  readonly #bodies: MessageBodies;
   readonly #watch: SocketWatch;
   readonly #spinner = new Spinner();
   readonly #tryReceive = () => this.channel.fill(MSG.DONTWAIT, this.#nextFill);
   #client: NegotiatedClient | undefined;
   #dispatcher: Dispatcher | undefined;
-  #large: LargeMessage | undefined;
   #closed = false;
   #busy = false;
   #operation: Promise<unknown> = Promise.resolve();
@@ -72,8 +68,6 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   #skip = 0;
   /** Limit of the next receive: small where a body goes to its final place. */
   #nextFill: number;
-  /** The rest of a message is being received: what comes is no message. */
-  #inBody = false;
   /** End of the message that is being served in the channel's buffer. */
   #servedTo: number | undefined;
 
@@ -86,6 +80,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
     this.channel = new Channel(socket.fd);
     this.#nextFill = this.channel.rx.length;
     this.#replies = new Replies(this.channel, socket.fd, this);
+    this.#bodies = new MessageBodies(this, this.#replies);
     this.#watch = new SocketWatch(host.loop, socket.fd, this);
     host.loop.join(this);
   }
@@ -116,7 +111,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   get #abandonable(): boolean {
     return (
       this.#client === undefined ||
-      this.#inBody ||
+      this.#bodies.receiving ||
       this.#replies.pending ||
       this.#dispatcher?.reading === true
     );
@@ -134,15 +129,21 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   }
 
   serveHot(messages: number, pollUs: number): boolean {
+    this.#watch.pause();
     for (let turn = 0; turn < messages; turn++) {
       let result: number = -ERRNO.EAGAIN;
       if (pollUs > 0) result = this.#spinner.spin(this.#tryReceive, result, pollUs);
       if (result === -ERRNO.EAGAIN) result = this.channel.fill(0, this.#nextFill);
-      if (!this.#received(result)) return false;
-      if (this.#busy || this.#closed) return !this.#closed;
-      if (this.#host.loop.isWorkDue) return true;
+      const isServed = this.#received(result);
+      if (isServed && !this.#busy && !this.#closed && !this.#host.loop.isWorkDue) continue;
+      this.cool();
+      return isServed && !this.#closed;
     }
     return true;
+  }
+
+  cool(): void {
+    this.#watch.resume();
   }
 
   #receive(): void {
@@ -176,9 +177,10 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
         this.#refuseFrame(size, flags);
       else if (this.#isMigDataWrite(at) && size >= MIG_DATA_HEAD) {
         if (channel.available < MIG_DATA_HEAD) break;
-        this.#begin(this.#streamWrite(at, size, flags));
+        this.#begin(this.#streamWrite(size, flags));
       } else if (size <= channel.available) this.#serve(at, size, flags);
-      else if (size > channel.rx.length) this.#begin(this.#serveLarge(size, flags));
+      else if (size > channel.rx.length)
+        this.#begin(this.#bodies.serveLarge(this.#dispatcher, size, flags, this.#maxMessage));
       else break;
     }
     if (!this.#closed && !this.#busy && channel.tail === channel.rx.length) channel.compact();
@@ -187,6 +189,12 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   #isMigDataWrite(at: number): boolean {
     const command = this.channel.rxView.getUint16(at + 2, true);
     return command === VFIO_USER.MIG_DATA_WRITE && this.#client !== undefined;
+  }
+
+  #streamWrite(size: number, flags: number): Promise<void> {
+    // The next message is probably another one: its body need not pass through the buffer.
+    this.#nextFill = MIG_DATA_HEAD;
+    return this.#bodies.streamWrite(this.#client as NegotiatedClient, size, flags);
   }
 
   #skipSome(): void {
@@ -227,7 +235,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   #served(): void {
     if (this.#servedTo !== undefined) this.channel.head = this.#servedTo;
     this.#servedTo = undefined;
-    this.#inBody = false;
+    this.#bodies.receiving = false;
   }
 
   /** Lets the loop go on with others until `pending` has settled. */
@@ -236,6 +244,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
     this.#host.loop.busy();
     this.#operation = pending
       .catch((error: unknown) => {
+        if (error instanceof BodyLost) return this.close(error.message);
         this.#host.report(this, 'a command', error);
         this.close('an internal error');
       })
@@ -277,7 +286,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   }
 
   scanFrom(): number | undefined {
-    if (this.#inBody || this.#skip > 0) return undefined;
+    if (this.#bodies.receiving || this.#skip > 0) return undefined;
     if (this.#servedTo === undefined) this.channel.rewind();
     return this.#servedTo ?? this.channel.head;
   }
@@ -296,7 +305,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
     const reading = this.#dispatcher?.reading === true;
     this.#host.ended(this, reason, reading ? Promise.resolve() : this.#operation);
     this.channel.close();
-    this.#large?.close();
+    this.#bodies.close();
     this.socket.close();
   }
 
@@ -312,7 +321,7 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
       const reply = encodeVersion(client.minor, client.capabilities, client.named);
       this.channel.tx.set(reply, HEADER_SIZE);
       this.#dispatcher = new Dispatcher(client, this.channel, this.#replies, (count) =>
-        this.#largeMessage().room(count),
+        this.#bodies.room(count, this.#maxMessage),
       );
       await this.#replies.answer(header, flags, reply.length, undefined, client.replyFds);
       client.replied();
@@ -320,48 +329,5 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
       await this.#replies.refuse(header, flags, error);
       this.broken(error);
     }
-  }
-
-  /** Serves the MIG_DATA_WRITE at `at`, whose body is on its way. */
-  async #streamWrite(at: number, size: number, flags: number): Promise<void> {
-    const { channel } = this;
-    const client = this.#client as NegotiatedClient;
-    const header = channel.rxView.getUint32(at, true);
-    for (const fd of channel.takeFds(HEADER_SIZE)) closeFd(fd);
-    channel.head = at + HEADER_SIZE;
-    this.#inBody = true;
-    // The next message is probably another one: its body need not pass through the buffer.
-    this.#nextFill = MIG_DATA_HEAD;
-    try {
-      const { session } = client.server;
-      await migDataWrite(this, size - HEADER_SIZE, client.maxDataXferSize, () =>
-        session.data(client, 'write'),
-      );
-      await this.#replies.answer(header, flags, 0);
-    } catch (error) {
-      if (error instanceof BodyLost) this.close(error.message);
-      else await this.#replies.refuse(header, flags, error);
-    }
-  }
-
-  #largeMessage(): LargeMessage {
-    this.#large ??= new LargeMessage(this.#maxMessage);
-    return this.#large;
-  }
-
-  /** Serves a message that is greater than the channel's buffer. */
-  async #serveLarge(size: number, flags: number): Promise<void> {
-    const fds = this.channel.takeFds(size);
-    const large = this.#largeMessage();
-    this.#inBody = true;
-    try {
-      await large.receive(this, size);
-    } catch (error) {
-      for (const fd of fds) closeFd(fd);
-      return this.broken(error);
-    }
-    this.#inBody = false;
-    await this.#dispatcher?.serve(large.bytes, large.view, 0, size, flags, fds);
-    large.discard();
   }
 }

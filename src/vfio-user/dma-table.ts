@@ -47,11 +47,25 @@ class MappedMemory implements DmaMemory {
   readonly windows: readonly Uint8Array[];
   readonly #mapping: Mapping;
   readonly #flags: number;
+  #pages: (() => Mapping) | undefined;
+  #native: Mapping | undefined;
 
-  constructor(mapping: Mapping, flags: number) {
+  /** @param pages maps the pages themselves, of which a mapping for reading alone has copies */
+  constructor(mapping: Mapping, flags: number, pages: () => Mapping) {
     this.#mapping = mapping;
     this.#flags = flags;
+    this.#pages = pages;
     this.windows = mapping.windows();
+  }
+
+  nativeAddress(): number | undefined {
+    this.#native ??= this.#pages?.();
+    return this.#native?.address;
+  }
+
+  /** The descriptor that the memory came with is about to be closed. */
+  handedOver(): void {
+    this.#pages = undefined;
   }
 
   read(offset: number, target: Uint8Array): void {
@@ -67,6 +81,7 @@ class MappedMemory implements DmaMemory {
   }
 
   close(): void {
+    this.#native?.close();
     this.#mapping.close();
   }
 }
@@ -97,6 +112,10 @@ class MessageMemory implements DmaMemory {
   write(offset: number, source: Uint8Array): void {
     this.#check(offset, source.length, WRITE);
     this.#port.write(this.#request.address + offset, source);
+  }
+
+  handedOver(): void {
+    // Messages need no descriptor.
   }
 
   close(): void {
@@ -181,6 +200,7 @@ export class DmaTable {
       memory.close();
       throw error;
     }
+    memory.handedOver();
     this.#entries.splice(position, 0, entry);
     return memory.windows !== undefined;
   }
@@ -197,7 +217,8 @@ export class DmaTable {
     if (writable && isReadOnly(fd))
       throw new Fault('EACCES', 'a writable DMA mapping of a descriptor that is read-only');
     const mapping = Mapping.ofFd(fd, size, { fdOffset: offset, readOnly: !writable });
-    return new MappedMemory(mapping, flags);
+    const pages = () => (writable ? mapping : Mapping.readOnlyOfFd(fd, size, offset));
+    return new MappedMemory(mapping, flags, pages);
   }
 
   /** Takes exactly this range out. @throws {Fault} ENOENT when it is none, EINVAL when unaligned */

@@ -8,13 +8,11 @@
  * takes its time. While somebody has work to do between messages, nothing waits: what is there is
  * served, then the work gets a turn.
  */
-import { EventFd } from '../sys/eventfd.ts';
-import { POLL } from '../sys/poll.ts';
 import { Readiness } from '../sys/readiness.ts';
 import { LoopTurns, type TurnTicket } from './loop-turns.ts';
 
-/** Messages between two visits to the event loop, about a third of a millisecond of small ones. */
-const YIELD_AFTER = 32;
+/** Messages between two visits to the event loop, about a millisecond and a half of small ones. */
+const YIELD_AFTER = 128;
 /** Turns of the microtask queue that a device operation gets before the loop goes to sleep. */
 const MICROTASK_TURNS = 8;
 
@@ -40,17 +38,24 @@ export interface HotMember extends LoopMember {
   /** False while an operation is under way or nobody is connected. */
   readonly canBlock: boolean;
   /**
-   * Serves at most `messages`, waiting for each up to the quiet time.
+   * Serves at most `messages`, waiting for each up to the quiet time. The loop does not watch the
+   * descriptor from then on: that would make every message of the peer's a little slower.
    *
    * @returns true when the next call may come at once, false when it became quiet, busy or closed
    */
   serveHot(messages: number, pollUs: number): boolean;
+  /** Lets the loop watch the descriptor again. Idempotent. */
+  cool(): void;
 }
 
 /** A member's place in the loop. */
 export interface LoopWatch {
   /** Changes what the descriptor is watched for. */
   setEvents(events: number): void;
+  /** Stops watching until {@link resume}. Idempotent. */
+  pause(): void;
+  /** Idempotent. */
+  resume(): void;
   /** Stops watching; must precede the close of the descriptor. Idempotent. */
   remove(): void;
 }
@@ -67,8 +72,9 @@ export class ServerLoop {
   readonly #readiness = new Readiness();
   readonly #members = new Map<number, LoopMember>();
   readonly #hot = new Set<HotMember>();
+  /** Who was served by blocking last and may not be watched. */
+  #served: HotMember | undefined;
   readonly #servers = new Set<LoopServer>();
-  readonly #wake = new EventFd();
   #nextKey = 1;
   #busy = 0;
   #active = false;
@@ -80,20 +86,6 @@ export class ServerLoop {
   constructor(options: ServerLoopOptions = {}) {
     this.pollUs = options.pollUs ?? 0;
     this.quietMs = options.quietMs ?? 4;
-    this.watch(this.#wake.fd, POLL.IN, { ready: () => this.#wake.take() });
-  }
-
-  /**
-   * The eventfd that brings this loop back to its event loop; another thread signals it with
-   * `signalEventFd`.
-   */
-  get wakeFd(): number {
-    return this.#wake.fd;
-  }
-
-  /** Brings the loop back to its event loop soon. */
-  wake(): void {
-    this.#wake.signal();
   }
 
   /** True once {@link stop} was called. */
@@ -114,14 +106,28 @@ export class ServerLoop {
   /** Watches `fd` on behalf of `member`. */
   watch(fd: number, events: number, member: LoopMember): LoopWatch {
     const key = this.#nextKey++;
+    const readiness = this.#readiness;
+    let current = events;
+    let paused = false;
     this.#members.set(key, member);
-    this.#readiness.add(fd, events, key);
+    readiness.add(fd, events, key);
     return {
       setEvents: (wanted) => {
-        if (this.#members.has(key)) this.#readiness.modify(fd, wanted, key);
+        current = wanted;
+        if (!paused && this.#members.has(key)) readiness.modify(fd, wanted, key);
+      },
+      pause: () => {
+        if (paused || !this.#members.has(key)) return;
+        paused = true;
+        readiness.remove(fd);
+      },
+      resume: () => {
+        if (!paused || !this.#members.has(key)) return;
+        paused = false;
+        readiness.add(fd, current, key);
       },
       remove: () => {
-        if (this.#members.delete(key)) this.#readiness.remove(fd);
+        if (this.#members.delete(key) && !paused) readiness.remove(fd);
       },
     };
   }
@@ -133,6 +139,7 @@ export class ServerLoop {
 
   leave(member: HotMember): void {
     this.#hot.delete(member);
+    if (this.#served === member) this.#served = undefined;
   }
 
   /** Tells that a device operation has begun: the thread must not block until {@link idle}. */
@@ -182,13 +189,15 @@ export class ServerLoop {
         await this.#sleep(waitMs);
         this.#dispatch(0);
         continue;
+      } else {
+        // Work goes on; whoever was served by blocking is served as all others meanwhile.
+        this.#cool();
       }
       // Timers, messages from other threads and signals get their turn here.
       await new Promise((resolve) => setImmediate(resolve));
       this.#dispatch(0);
     }
     await Promise.all([...this.#servers].map((server) => server.close()));
-    this.#wake.close();
     this.#readiness.close();
   }
 
@@ -201,12 +210,20 @@ export class ServerLoop {
     const [only] = this.#hot;
     // A blocking receive lasts for the quiet time.
     const workComes = workInMs < this.quietMs;
-    if (only !== undefined && this.#hot.size === 1 && only.canBlock && !workComes)
+    if (only !== undefined && this.#hot.size === 1 && only.canBlock && !workComes) {
+      this.#served = only;
       return only.serveHot(YIELD_AFTER, this.pollUs);
+    }
+    this.#cool();
     const patienceMs = workComes ? Math.ceil(workInMs) : this.quietMs;
     for (let turn = 0; turn < YIELD_AFTER && this.#busy === 0 && !this.isWorkDue; turn++)
       if (!this.#dispatch(patienceMs)) return workComes;
     return true;
+  }
+
+  #cool(): void {
+    this.#served?.cool();
+    this.#served = undefined;
   }
 
   #dispatch(timeoutMs: number): boolean {
@@ -220,6 +237,7 @@ export class ServerLoop {
   }
 
   #sleep(atMostMs: number): Promise<void> {
+    this.#cool();
     return new Promise((resolve) => {
       const isTimed = atMostMs !== Number.POSITIVE_INFINITY;
       const timer = isTimed ? setTimeout(() => this.#nudge?.(), atMostMs) : undefined;

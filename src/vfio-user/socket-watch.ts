@@ -43,6 +43,16 @@ export class SocketWatch {
     return wake !== undefined;
   }
 
+  /** Watches for nothing until {@link resume}. Idempotent. */
+  pause(): void {
+    this.#watch.pause();
+  }
+
+  /** Idempotent. */
+  resume(): void {
+    this.#watch.resume();
+  }
+
   /** Watches for nothing more. Idempotent. */
   remove(): void {
     this.#removed = true;

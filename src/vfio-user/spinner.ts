@@ -2,6 +2,8 @@
 
 /** Turns in a row without success after which spinning is given up for a while. */
 const LOSSES = 8;
+/** Attempts between two looks at the clock, which costs an eighth of an attempt. */
+const LOOK_AFTER = 8;
 /** Messages for which it is then left out. */
 const REST = 256;
 
@@ -11,7 +13,8 @@ export class Spinner {
   #rest = 0;
 
   /**
-   * Calls `attempt` until it returns something else than `empty` or `pollUs` microseconds went by.
+   * Calls `attempt` until it returns something else than `empty` or about `pollUs` microseconds
+   * went by.
    *
    * @returns what `attempt` returned last, `empty` at once when spinning has not been paying
    */
@@ -22,8 +25,9 @@ export class Spinner {
     }
     const end = performance.now() + pollUs / 1000;
     do {
-      const result = attempt();
-      if (result !== empty) {
+      for (let turn = 0; turn < LOOK_AFTER; turn++) {
+        const result = attempt();
+        if (result === empty) continue;
         this.#losses = 0;
         return result;
       }

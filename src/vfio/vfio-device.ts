@@ -77,6 +77,12 @@ export interface DmaMapping {
 export interface DmaMemory {
   /** The memory itself, in windows of at most 2 GiB, when it is mapped here; else undefined. */
   readonly windows: readonly Uint8Array[] | undefined;
+  /**
+   * Where the pages themselves lie in this process, as one piece, for an IOMMU of the machine;
+   * undefined when they are not mapped here. To be asked for while `dmaMap` takes the mapping over,
+   * and valid until `dmaUnmap` has let go of it. Absent where it can never be.
+   */
+  nativeAddress?(): number | undefined;
   /** Copies bytes at `offset` in the mapping into `target`. @throws {Fault} EACCES, EIO */
   read(offset: number, target: Uint8Array): void;
   /** Copies `source` to `offset` in the mapping. @throws {Fault} EACCES when read-only, EIO */
@@ -176,6 +182,8 @@ export interface VfioDevice {
   setMigrationState(state: number): Promise<MigrationData | undefined>;
   /** Bytes that STOP_COPY would deliver now, exactly. @throws {Fault} ENOTTY, EIO ... */
   migrationDataSize(): Promise<number>;
+  /** True when {@link migrationDataSize} is not exact but what the driver expects, as in Linux. */
+  readonly migrationDataSizeIsEstimate?: boolean;
   /** @throws {Fault} ENOTTY without pre-copy, EINVAL outside PRE_COPY and PRE_COPY_P2P */
   precopyInfo(): Promise<PrecopyInfo>;
   /** Opts in to version 2 of the pre-copy info. @throws {Fault} EINVAL without pre-copy */

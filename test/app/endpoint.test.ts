@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { filePath, parseEndpoint, socketPath } from '../../src/app/endpoint.ts';
+import { deviceEndpoint, filePath, parseEndpoint } from '../../src/app/endpoint.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'xe-vfio-endpoint-'));
 const file = join(directory, 'file');
@@ -42,7 +42,8 @@ describe('parseEndpoint', () => {
   });
 
   test.each([
-    ['vfio:0000:03:00.1', 'ENOSYS'],
+    ['vfio:3.0', 'EINVAL'],
+    ['vfio:', 'EINVAL'],
     ['file:', 'EINVAL'],
     ['', 'EINVAL'],
     [directory, 'EINVAL'],
@@ -52,9 +53,19 @@ describe('parseEndpoint', () => {
   });
 });
 
-test('a file is no socket, and a socket no file', () => {
-  expect(socketPath({ kind: 'vfio-user', path: 'x' })).toBe('x');
+test.each([
+  ['vfio:0000:03:00.1', '0000:03:00.1'],
+  ['vfio:03:10.7', '0000:03:10.7'],
+  ['vfio:83B8F4F2-509F-382F-3C1E-E6BFE0FA1001', '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001'],
+])('takes %s for a device of the kernel', async (text, path) => {
+  expect(await parseEndpoint(text)).toEqual({ kind: 'vfio', path });
+});
+
+test('a file is no device, and a device no file', () => {
+  const socket = { kind: 'vfio-user', path: 'x' } as const;
+  expect(deviceEndpoint(socket)).toEqual(socket);
+  expect(() => filePath({ kind: 'vfio', path: 'x' })).toThrow(/is a device, not a file/);
   expect(filePath({ kind: 'file', path: 'x' })).toBe('x');
-  expect(() => socketPath({ kind: 'file', path: 'x' })).toThrow(/not a served VF/);
+  expect(() => deviceEndpoint({ kind: 'file', path: 'x' })).toThrow(/not a served VF/);
   expect(() => filePath({ kind: 'vfio-user', path: 'x' })).toThrow(/not a file/);
 });

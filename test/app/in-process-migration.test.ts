@@ -1,16 +1,13 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { EmulatedHost, type EmulatedHostOptions } from '../../src/app/emulated-host.ts';
-import { GuestBars } from '../../src/app/guest-bars.ts';
-import { GUEST_DRIVER_MEMORY, GuestLoad, type GuestMemory } from '../../src/app/guest-load.ts';
+import { GuestLoad } from '../../src/app/guest-load.ts';
 import type { MigrationFault } from '../../src/base/fault.ts';
 import { migrate } from '../../src/migration/session.ts';
-import { Memfd } from '../../src/sys/memfd.ts';
 import { MIG_STATE } from '../../src/vfio/migration-state.ts';
-import { VFIO_DMA_MAP_FLAG } from '../../src/vfio/uapi.ts';
 import type { VfioDevice } from '../../src/vfio/vfio-device.ts';
+import { attachGuest, guestRam } from '../support/guest-attach.ts';
 
 const MIB = 2 ** 20;
-const IOVA = 2 ** 32;
 const closers: Array<() => void> = [];
 
 afterEach(() => {
@@ -23,35 +20,9 @@ async function host(options: EmulatedHostOptions): Promise<EmulatedHost> {
   return made;
 }
 
-/** Memory of a guest without VRAM; the same for every VF that it has in its life. */
-function guestRam(): Uint8Array {
-  const memfd = Memfd.create('guest', GUEST_DRIVER_MEMORY);
-  const mapping = memfd.map();
-  closers.push(() => {
-    mapping.close();
-    memfd.close();
-  });
-  return mapping.view();
-}
-
-/** How a guest driver with memory `ram` reaches `device`. */
-function attach(device: VfioDevice, ram: Uint8Array): [GuestBars, GuestMemory] {
-  const bars = new GuestBars(device);
-  closers.push(() => bars.close());
-  if (bars.vram !== undefined)
-    return [bars, { bytes: bars.vram.view(0, GUEST_DRIVER_MEMORY), address: 0, inVram: true }];
-  device.dmaMap({
-    iova: IOVA,
-    size: ram.length,
-    flags: VFIO_DMA_MAP_FLAG.READ | VFIO_DMA_MAP_FLAG.WRITE,
-    memory: {
-      windows: [ram],
-      read: (offset, target) => target.set(ram.subarray(offset, offset + target.length)),
-      write: (offset, source) => ram.set(source, offset),
-    },
-  });
-  return [bars, { bytes: ram, address: IOVA, inVram: false }];
-}
+const closing = (close: () => void) => void closers.push(close);
+const ramOfGuest = () => guestRam(closing);
+const attach = (device: VfioDevice, ram: Uint8Array) => attachGuest(device, ram, closing);
 
 describe.each(['bmg', 'ptl', 'wcl'] as const)('%s', (platform) => {
   const vram = platform === 'bmg' ? { vramSize: 64 * MIB } : {};
@@ -61,7 +32,7 @@ describe.each(['bmg', 'ptl', 'wcl'] as const)('%s', (platform) => {
     const b = await host({ platform, vfs: 2, ...vram });
     const source = await a.open(1);
     const target = await b.open(2);
-    const ram = guestRam();
+    const ram = ramOfGuest();
     const load = await GuestLoad.boot(...attach(source, ram), 12345);
     for (let n = 0; n < 200; n++) await load.round();
     const fresh = b.digests(2);
@@ -99,7 +70,7 @@ describe.each(['bmg', 'ptl', 'wcl'] as const)('%s', (platform) => {
     const b = await host({ platform, vfs: 1, contexts: 64, ...vram });
     const source = await a.open(1);
     const target = await b.open(1);
-    const load = await GuestLoad.boot(...attach(source, guestRam()), 99);
+    const load = await GuestLoad.boot(...attach(source, ramOfGuest()), 99);
     for (let n = 0; n < 80; n++) await load.round();
     // Without profiles nothing is compared: firmware of the target finds the contexts out.
     const fault = (await migrate({ device: source }, { device: target }).catch(

@@ -56,6 +56,17 @@ async function readAll(piece?: number): Promise<Buffer> {
   }
 }
 
+it('keeps the plain stream of another driver unexamined', async () => {
+  const stream = Buffer.from('no packet of xe at all');
+  expect(await write(stream, 5, { raw: true, opaque: true })).toMatchObject({
+    streamBytes: stream.length,
+    fileBytes: stream.length,
+    sha256: createHash('sha256').update(stream).digest('hex'),
+  });
+  expect(readFileSync(path).equals(stream)).toBe(true);
+  await expect(write(stream, 5, { raw: true })).rejects.toBeInstanceOf(Fault);
+});
+
 describe('a checkpoint', () => {
   it.each([7, 24, 1000, 2 ** 20])(
     'gives back the stream that came in pieces of %i',

@@ -53,6 +53,19 @@ describe('save', () => {
     ]);
   });
 
+  test.each([-3, 5])(
+    'takes a size that is an estimate for one, %i bytes off',
+    async (extraBytes) => {
+      const source = new FakeVfioDevice(CONTENT);
+      source.extraBytes = extraBytes;
+      const failed = await failureOf(save({ device: source.device }, async () => new MemorySink()));
+      expect(failed.code).toBe('EIO');
+      const device = Object.assign(source.device, { migrationDataSizeIsEstimate: true });
+      const result = await save({ device }, async () => new MemorySink());
+      expect(result.kept).toBe(CONTENT.length + extraBytes);
+    },
+  );
+
   test('lets the source run on when asked to', async () => {
     const source = new FakeVfioDevice(CONTENT);
     const sink = new MemorySink();

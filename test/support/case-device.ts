@@ -3,10 +3,9 @@
  * a client that knows only the protocol can make it interrupt, do DMA, dawdle and fail.
  */
 import { ftruncateSync, openSync, unlinkSync } from 'node:fs';
-import { knownErrno } from '../../src/base/errno.ts';
-import { DeviceFault, Fault } from '../../src/base/fault.ts';
+import { Fault } from '../../src/base/fault.ts';
 import { dataView } from '../../src/base/int.ts';
-import { MIG_STATE, type MigState, nextState } from '../../src/vfio/migration-state.ts';
+import type { MigState } from '../../src/vfio/migration-state.ts';
 import {
   VFIO_DEVICE_FLAGS,
   VFIO_IRQ_INFO,
@@ -29,8 +28,8 @@ import type {
 import { CaseConfigSpace } from './case-config-space.ts';
 import { CaseDma } from './case-dma.ts';
 import { CaseIrqs } from './case-irqs.ts';
+import { CaseMigration } from './case-migration.ts';
 import { BAR0, BAR0_SIZE, BUFFER, type CaseDeviceOptions, COMMAND } from './case-registers.ts';
-import { CaseLoad, CaseSave } from './case-stream.ts';
 
 const { READ, WRITE } = VFIO_REGION_INFO_FLAG;
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
@@ -47,9 +46,7 @@ export class CaseDevice implements VfioDevice {
   readonly #fd: number;
   readonly #areas: ReadonlyMap<number, readonly MmapArea[]>;
   readonly #dma = new CaseDma();
-  #state: MigState = MIG_STATE.RUNNING;
-  #save: CaseSave | undefined;
-  #load: CaseLoad | undefined;
+  readonly #migration: CaseMigration;
 
   constructor(options: CaseDeviceOptions = {}) {
     this.#options = options;
@@ -77,6 +74,16 @@ export class CaseDevice implements VfioDevice {
       [4, [area(0, 0x10000, 0x80000)]],
     ]);
     this.#irqs = new CaseIrqs();
+    this.#migration = new CaseMigration(this.migrationFlags, {
+      get: (register) => this.#get(register),
+      told: (register) => this.#told(register),
+      set: (register, value) => this.#set(register, value),
+      logArc: (at, arc) => {
+        this.#memory[BAR0.ARC_LOG + at] = arc;
+      },
+      streamLength: () => (options.steerable === false ? 10_000 : this.#get(BAR0.STREAM_LENGTH)),
+      dawdle: () => this.#dawdle(),
+    });
     this.#powerOn();
   }
 
@@ -198,102 +205,25 @@ export class CaseDevice implements VfioDevice {
     if ((this.info.flags & VFIO_DEVICE_FLAGS.RESET) === 0)
       throw new Fault('EINVAL', 'cannot be reset');
     await this.#dawdle();
-    this.#endFiles();
-    this.#state = MIG_STATE.RUNNING;
+    this.#migration.reset();
     this.#set(BAR0.RESET_COUNT, this.#get(BAR0.RESET_COUNT) + 1);
     this.#powerOn();
   }
 
-  #streamLength(): number {
-    return this.#options.steerable === false ? 10_000 : this.#get(BAR0.STREAM_LENGTH);
-  }
-
-  #endFiles(): void {
-    this.#save?.end();
-    this.#load?.end();
-    this.#save = undefined;
-    this.#load = undefined;
-  }
-
-  #needMigration(): void {
-    if (this.migrationFlags === 0) throw new Fault('ENOTTY', 'no migration');
-  }
-
   async migrationState(): Promise<MigState> {
-    this.#needMigration();
-    return this.#state;
+    return this.#migration.state;
   }
 
   async setMigrationState(state: number): Promise<MigrationData | undefined> {
-    this.#needMigration();
-    let file: MigrationData | undefined;
-    nextState(this.#state, state, this.migrationFlags);
-    do {
-      const next = nextState(this.#state, state, this.migrationFlags);
-      if (next === this.#state) break;
-      file = await this.#arc(this.#state, next);
-      this.#state = next;
-    } while (this.#state !== state);
-    return file;
-  }
-
-  async #arc(from: MigState, to: MigState): Promise<MigrationData | undefined> {
-    const count = this.#get(BAR0.ARC_COUNT);
-    this.#memory[BAR0.ARC_LOG + (count % 64)] = (from << 4) | to;
-    this.#set(BAR0.ARC_COUNT, count + 1);
-    await this.#dawdle();
-    const errno = this.#told(BAR0.FAIL_ARC);
-    if (errno !== 0) {
-      this.#set(BAR0.FAIL_ARC, 0);
-      if (this.#told(BAR0.FAIL_KIND) === 0) throw new Fault(knownErrno(errno), 'told to fail');
-      this.#endFiles();
-      this.#state = MIG_STATE.ERROR;
-      throw new DeviceFault(knownErrno(errno), 'told to break');
-    }
-    return this.#move(from, to);
-  }
-
-  #move(from: MigState, to: MigState): MigrationData | undefined {
-    const { RUNNING, STOP, STOP_COPY, RESUMING, PRE_COPY, PRE_COPY_P2P } = MIG_STATE;
-    const saving = (state: MigState) =>
-      state === STOP_COPY || state === PRE_COPY || state === PRE_COPY_P2P;
-    if (saving(to)) {
-      this.#save ??= new CaseSave(this.#get(BAR0.SCRATCH), this.#streamLength());
-      if (to === STOP_COPY) this.#save.finish();
-      return this.#save;
-    }
-    if (to === RESUMING) {
-      this.#load = new CaseLoad(() => {
-        const errno = this.#told(BAR0.FAIL_WRITE);
-        if (errno !== 0) throw new Fault(knownErrno(errno), 'told to fail');
-      });
-      return this.#load;
-    }
-    if (from === RESUMING && to === STOP) {
-      const scratch = this.#load?.result();
-      this.#endFiles();
-      if (scratch === undefined) {
-        this.#state = MIG_STATE.ERROR;
-        throw new DeviceFault('EINVAL', 'the stream is not complete');
-      }
-      this.#set(BAR0.SCRATCH, scratch);
-    } else if (to === RUNNING || to === STOP || to === MIG_STATE.RUNNING_P2P) {
-      this.#endFiles();
-    }
-    return undefined;
+    return await this.#migration.set(state);
   }
 
   async migrationDataSize(): Promise<number> {
-    this.#needMigration();
-    return CaseSave.size(this.#streamLength());
+    return this.#migration.dataSize();
   }
 
   async precopyInfo(): Promise<PrecopyInfo> {
-    if ((this.migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0)
-      throw new Fault('ENOTTY', 'no pre-copy');
-    if (this.#state !== MIG_STATE.PRE_COPY && this.#state !== MIG_STATE.PRE_COPY_P2P)
-      throw new Fault('EINVAL', 'not in pre-copy');
-    return { initialBytes: this.#save?.initialLeft ?? 0, dirtyBytes: 0, reinit: false };
+    return this.#migration.precopyInfo();
   }
 
   enablePrecopyInfoV2(): void {
@@ -321,7 +251,7 @@ export class CaseDevice implements VfioDevice {
   }
 
   async close(): Promise<void> {
-    this.#endFiles();
+    this.#migration.endFiles();
     this.#irqs.releaseAll();
     this.dmaUnmapAll();
     this.#dma.stopLogging();

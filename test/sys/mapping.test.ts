@@ -21,6 +21,14 @@ describe('Mapping', () => {
     expect(mapping.view(9_999, 1)[0]).toBe(7);
   });
 
+  test('a low mapping has an address that is a small integer', () => {
+    using mapping = Mapping.low(10_000);
+    expect(mapping.address).toBeLessThan(2 ** 31);
+    mapping.view()[9_999] = 7;
+    expect(mapping.view(9_999, 1)[0]).toBe(7);
+    expect(() => Mapping.low(0)).toThrow(RangeError);
+  });
+
   test('two mappings of a file see each other’s writes', () => {
     using memfd = Memfd.create('shared', 3 * PAGE_SIZE);
     using all = memfd.map();

@@ -3,14 +3,21 @@ import { describe, expect, it } from 'vitest';
 import { dataView } from '../../src/base/int.ts';
 import { VFIO_PCI_REGION } from '../../src/vfio/uapi.ts';
 import { VfioPciCore } from '../../src/vfio-pci/vfio-pci-core.ts';
-import { bar64, type Register, TestFunction, XE_VF, xeVf } from '../support/test-function.ts';
+import {
+  bar64,
+  FakeEventFds,
+  type Register,
+  TestFunction,
+  XE_VF,
+  xeVf,
+} from '../support/test-function.ts';
 
 const { CONFIG } = VFIO_PCI_REGION;
 const { EXP, MSI, PM, ATS } = XE_VF;
 
 /** An open device and its function, with short ways to read and write registers. */
 async function open(pciFunction: TestFunction) {
-  const device = new VfioPciCore({ pciFunction });
+  const device = new VfioPciCore({ pciFunction, eventFds: new FakeEventFds() });
   await device.enable();
   pciFunction.configWrites.length = 0;
   const read = (offset: number, size: 1 | 2 | 4) => {

@@ -74,7 +74,7 @@ describe('information', () => {
   });
 
   it('counts no INTx of a VF, whose flags stay as in Linux', async () => {
-    const device = new VfioPciCore({ pciFunction: xeVf('ptl') });
+    const device = new VfioPciCore({ pciFunction: xeVf('ptl'), eventFds: new FakeEventFds() });
     await device.enable();
     const { EVENTFD, MASKABLE, AUTOMASKED } = VFIO_IRQ_INFO;
     const flags = EVENTFD | MASKABLE | AUTOMASKED;
@@ -318,5 +318,72 @@ describe('INTx', () => {
     set(TN, INTX, 0, 0);
     pciFunction.setIntx(true);
     expect(counters(fds)).toEqual([undefined]);
+  });
+});
+
+describe('a function whose vectors are not always there', () => {
+  /** A function that notes what is asked of it and has so many vectors to give. */
+  class Scarce extends TestFunction {
+    readonly asked: string[] = [];
+    room = 8;
+
+    allocateVectors(index: number, vectors: number): void {
+      if (vectors > this.room) throw new Fault('ENOSPC', `there are ${this.room} vectors`);
+      this.asked.push(`${index}: ${vectors}`);
+    }
+
+    override setIrqTrigger(index: number, vector: number, eventfd: number | null): void {
+      this.asked.push(`${index}.${vector} = ${eventfd === null ? 'none' : 'fd'}`);
+      super.setIrqTrigger(index, vector, eventfd);
+    }
+  }
+
+  async function openScarce() {
+    const eventFds = new FakeEventFds();
+    const pciFunction = new Scarce({
+      isVirtfn: true,
+      vectors: { intx: 0, msi: 4, msix: 8 },
+      registers,
+    });
+    const device = new VfioPciCore({ pciFunction, eventFds });
+    await device.enable();
+    const assign = (index: number, start: number, count: number) => {
+      const fds = Array.from({ length: count }, () => eventFds.open());
+      device.setIrqs({ flags: TE, index, start, count, fds });
+    };
+    return { device, pciFunction, eventFds, assign };
+  }
+
+  it('gives all of them before the first is connected and takes them back at the end', async () => {
+    const { device, pciFunction, assign } = await openScarce();
+    assign(MSIX, 0, 2);
+    assign(MSIX, 1, 1);
+    device.setIrqs({ flags: TN, index: MSIX, start: 0, count: 0 });
+    expect(pciFunction.asked).toEqual([
+      ...[`${MSIX}: 2`, `${MSIX}.0 = fd`, `${MSIX}.1 = fd`, `${MSIX}.1 = fd`],
+      ...[`${MSIX}.0 = none`, `${MSIX}.1 = none`, `${MSIX}: 0`],
+    ]);
+    // It is not switched on through its registers beside that.
+    expect(pciFunction.register(MSIX_FLAGS, 2) & 0x8000).toBe(0);
+  });
+
+  it('stays as it was when there are not enough', async () => {
+    const { device, pciFunction, eventFds, assign } = await openScarce();
+    pciFunction.room = 1;
+    expect(code(() => assign(MSIX, 0, 2))).toBe('ENOSPC');
+    expect(eventFds.counters.size).toBe(0);
+    assign(MSI, 0, 1);
+    expect(code(() => device.raiseIrq(MSIX, 0))).toBe('ENOENT');
+  });
+
+  it('is told of the eventfds for errors and requests', async () => {
+    const { device, pciFunction, assign } = await openScarce();
+    assign(ERR, 0, 1);
+    assign(REQ, 0, 1);
+    device.setIrqs({ flags: TN, index: ERR, start: 0, count: 0 });
+    await device.close();
+    expect(pciFunction.asked).toEqual([
+      ...[`${ERR}.0 = fd`, `${REQ}.0 = fd`, `${ERR}.0 = none`, `${REQ}.0 = none`],
+    ]);
   });
 });

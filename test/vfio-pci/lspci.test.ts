@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { EmulatedHost } from '../../src/app/emulated-host.ts';
 import { lspciDump } from '../../src/vfio-pci/lspci-dump.ts';
 import { VfioPciCore } from '../../src/vfio-pci/vfio-pci-core.ts';
-import { xeVf } from '../support/test-function.ts';
+import { FakeEventFds, xeVf } from '../support/test-function.ts';
 
 const missing = spawnSync('lspci', ['--version']).error !== undefined;
 const reason = missing ? ' (skipped: lspci of pciutils is not installed)' : '';
@@ -14,7 +14,7 @@ const directory = mkdtempSync(join(tmpdir(), 'xe-vfio-lspci-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 
 async function opened(platform: 'ptl' | 'bmg') {
-  const device = new VfioPciCore({ pciFunction: xeVf(platform) });
+  const device = new VfioPciCore({ pciFunction: xeVf(platform), eventFds: new FakeEventFds() });
   await device.enable();
   return device;
 }

@@ -174,7 +174,7 @@ describe('reset', () => {
   }
 
   async function hooked(pciFunction: TestFunction) {
-    const device = new Hooked({ pciFunction });
+    const device = new Hooked({ pciFunction, eventFds: new FakeEventFds() });
     pciFunction.onReset = () => void device.steps.push('reset');
     await device.enable();
     return device;
@@ -355,4 +355,15 @@ describe('close', () => {
     await Promise.all([device.reset(), device.close()]);
     expect(steps).toEqual(['begin', 'end', 'begin', 'end']);
   });
+});
+
+it('forgets a mapping that the function refuses', async () => {
+  const pciFunction = xeVf('ptl');
+  pciFunction.dmaMap = () => {
+    throw new Fault('ENOMEM', 'no memory can be locked');
+  };
+  const { device } = await open(pciFunction);
+  expect(code(() => device.dmaMap(mapping(0, 4096)))).toBe('ENOMEM');
+  expect(code(() => device.dmaMap(mapping(0, 4096)))).toBe('ENOMEM');
+  expect(code(() => device.dmaUnmap(0, 4096))).toBe('ENOENT');
 });

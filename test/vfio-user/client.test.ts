@@ -400,6 +400,22 @@ describe('a client that only migrates', () => {
   });
 });
 
+test('clients that were hot, alone and together, are all served', async () => {
+  const vmm = await connect();
+  for (let round = 0; round < 300; round++) put(vmm, BAR0.SCRATCH, round);
+  const tool = await connect(MIGRATION);
+  for (let round = 0; round < 300; round++) expect(get(tool, BAR0.SCRATCH)).toBe(299);
+  put(vmm, BAR0.SCRATCH, 1);
+  expect(get(tool, BAR0.SCRATCH)).toBe(1);
+  await tool.close();
+  for (let round = 0; round < 300; round++) put(vmm, BAR0.SCRATCH, round);
+  // Quiet, then busy with something that takes its time, then hot again.
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  put(vmm, BAR0.SLOW_MS, 20);
+  await vmm.reset();
+  expect(get(vmm, BAR0.SCRATCH)).toBe(0);
+});
+
 test('a second VMM is refused in the end, and the first is unharmed', async () => {
   const vmm = await connect();
   await expect(connect()).rejects.toMatchObject({ code: 'EBUSY' });

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/base/fault.ts';
-import { CODECS, type Codec, decode } from '../../src/vfio-user/codecs.ts';
+import type { Codec } from '../../src/vfio-user/codec.ts';
+import { CODECS, decode } from '../../src/vfio-user/codecs.ts';
 import { LAYOUTS, type Layout, type LayoutName } from '../../src/vfio-user/layouts.ts';
 
 const NAMES = Object.keys(LAYOUTS) as LayoutName[];

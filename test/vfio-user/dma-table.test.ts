@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../src/base/fault.ts';
 import { SEAL } from '../../src/sys/descriptor.ts';
+import { nativeBuffer } from '../../src/sys/libc.ts';
 import { Memfd } from '../../src/sys/memfd.ts';
 import type { DmaMapping } from '../../src/vfio/vfio-device.ts';
 import { type DmaPort, type DmaRequest, DmaTable } from '../../src/vfio-user/dma-table.ts';
@@ -55,6 +56,31 @@ describe('DmaTable', () => {
     table.unmap(0x10_0000, 4 * PAGE, () => {});
     view.close();
     memfd.seal(SEAL.WRITE | SEAL.SHRINK);
+  });
+
+  test.each([3, 1])('with flags %i, an IOMMU gets the pages themselves', (flags) => {
+    const { table } = setUp();
+    using memfd = Memfd.create('guest', 4 * PAGE);
+    using view = memfd.map();
+    let address: number | undefined;
+    let late: DmaMapping | undefined;
+    table.map(request({ flags }), memfd.fd, (mapping) => {
+      address = mapping.memory.nativeAddress?.();
+      late = mapping;
+    });
+    view.view(7, 1)[0] = 42;
+    const seen = new Uint8Array(nativeBuffer(address ?? 0, PAGE));
+    expect(seen[7]).toBe(42);
+    expect(late?.memory.nativeAddress?.()).toBe(address);
+    table.clear();
+  });
+
+  test('the pages of memory that may only be read are to be asked for in time', () => {
+    const { seen, map, table } = setUp();
+    using memfd = Memfd.create('guest', 4 * PAGE);
+    map({ flags: 1 }, memfd.fd);
+    expect(seen[0]?.memory.nativeAddress?.()).toBeUndefined();
+    table.clear();
   });
 
   test('memory without one is reached by messages', () => {

@@ -10,7 +10,7 @@ import { type MigStateName, migStateName } from '../../src/vfio/migration-state.
 import type { MigrationData } from '../../src/vfio/vfio-device.ts';
 import { XeVfioPci } from '../../src/xe-vfio-pci/xe-vfio-pci.ts';
 import { FakePf, type PfCall, type VfActivity } from '../support/fake-pf.ts';
-import { xeVf } from '../support/test-function.ts';
+import { FakeEventFds, xeVf } from '../support/test-function.ts';
 
 const { matrix } = JSON.parse(
   readFileSync(new URL('../fixtures/golden/mig_fsm.json', import.meta.url), 'utf8'),
@@ -121,7 +121,12 @@ describe('the variant driver and its model', () => {
     const run = async (operations: readonly Operation[]) => {
       const pf = new FakePf();
       pf.resetCancels = true;
-      const device = await XeVfioPci.open({ pciFunction: xeVf('ptl'), pf, vfid: 1 });
+      const device = await XeVfioPci.open({
+        pciFunction: xeVf('ptl'),
+        eventFds: new FakeEventFds(),
+        pf,
+        vfid: 1,
+      });
       const model = new Model();
       const files: MigrationData[] = [];
       for (const step of operations) {

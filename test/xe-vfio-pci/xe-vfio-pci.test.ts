@@ -5,12 +5,13 @@ import { VFIO_MIGRATION } from '../../src/vfio/uapi.ts';
 import type { VfioPciEvent } from '../../src/vfio-pci/vfio-pci-core.ts';
 import { XeVfioPci } from '../../src/xe-vfio-pci/xe-vfio-pci.ts';
 import { FakePf, type PfCall } from '../support/fake-pf.ts';
-import { TestFunction, xeVf } from '../support/test-function.ts';
+import { FakeEventFds, TestFunction, xeVf } from '../support/test-function.ts';
 
 const { ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY } = MIG_STATE;
+const eventFds = new FakeEventFds();
 
 async function open(pf = new FakePf(), pciFunction = xeVf('ptl')) {
-  const device = await XeVfioPci.open({ pciFunction, pf, vfid: 1 });
+  const device = await XeVfioPci.open({ pciFunction, eventFds, pf, vfid: 1 });
   const events: VfioPciEvent[] = [];
   device.events.on((event) => events.push(event));
   pf.calls.length = 0;
@@ -34,7 +35,7 @@ describe('opening', () => {
   it('resets the VF around the PF’s part, and runs', async () => {
     const pf = new FakePf();
     const vf = xeVf('bmg');
-    const device = await XeVfioPci.open({ pciFunction: vf, pf, vfid: 1 });
+    const device = await XeVfioPci.open({ pciFunction: vf, eventFds, pf, vfid: 1 });
     expect(pf.calls).toEqual(['flrPrepare', 'waitFlrDone']);
     expect(vf.resets).toBe(1);
     expect(device.platform).toBe('BMG');
@@ -55,7 +56,7 @@ describe('opening', () => {
   });
 
   it('refuses a VF whose PF is not bound', async () => {
-    await expect(XeVfioPci.open({ pciFunction: xeVf('ptl'), vfid: 1 })).rejects.toEqual(
+    await expect(XeVfioPci.open({ pciFunction: xeVf('ptl'), eventFds, vfid: 1 })).rejects.toEqual(
       fault('ENODEV'),
     );
   });
@@ -63,7 +64,7 @@ describe('opening', () => {
   it('makes a plain device of what is no VF', async () => {
     const pf = new FakePf();
     const pciFunction = new TestFunction({ isVirtfn: false, registers: [] });
-    const device = await XeVfioPci.open({ pciFunction, pf });
+    const device = await XeVfioPci.open({ pciFunction, eventFds, pf });
     expect(pf.calls).toEqual([]);
     expect(device.migrationFlags).toBe(0);
     await expect(device.migrationState()).rejects.toEqual(fault('ENOTTY'));

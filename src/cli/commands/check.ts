@@ -21,7 +21,7 @@ interface CheckFlags extends ViaFlags {
 /** `check`. */
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<from>', 'a VF or a file: vfio-user:PATH, file:PATH or a path')
+    .argument('<from>', 'a VF or a file: vfio-user:PATH, vfio:BDF, file:PATH or a path')
     .argument('[to]', 'the VF that would take the state; with --via the one that a receiver offers')
     .option('--forecast', 'measure the way to the other host: how long would it take?')
     .option('--seconds <count>', 'measure for so long', secondsOption, FORECAST_SECONDS)

@@ -12,7 +12,7 @@ import { sessionDocument, sessionLines, showSession } from '../session-output.ts
 export function define(command: Command, context: CommandContext): void {
   addViaOptions(command)
     .option('--max-downtime <ms>', 'refuse rather than stop the VF for longer', integerOption(1))
-    .argument('<from>', 'the VF to move: vfio-user:PATH, or the path of its socket')
+    .argument('<from>', 'the VF to move: vfio-user:PATH, the path of its socket, or vfio:BDF')
     .argument('[to]', 'the VF that takes its place; with --via the one that the receiver offers')
     .action(async (from: string, to: string | undefined, flags: ViaFlags) => {
       const via = viaOptions(flags);
@@ -34,6 +34,7 @@ export function define(command: Command, context: CommandContext): void {
   examples(command, [
     'xe-vfio migrate /run/a.sock /run/b.sock',
     'xe-vfio migrate vfio-user:a.sock vfio-user:b.sock --json',
+    'xe-vfio migrate vfio:0000:03:00.1 /run/b.sock',
     'xe-vfio migrate /run/a.sock --via tls:host-b:4444 --streams 4 \\',
     '    --tls-cert a.pem --tls-key a.key --tls-ca ca.pem --max-downtime 300',
   ]);

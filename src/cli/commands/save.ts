@@ -12,7 +12,7 @@ interface SaveFlags {
 /** `save`. */
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<from>', 'the VF to save: vfio-user:PATH, or the path of its socket')
+    .argument('<from>', 'the VF to save: vfio-user:PATH, the path of its socket, or vfio:BDF')
     .argument('<file>', 'where its state goes; appears under this name only when it is complete')
     .option('--raw', 'write the plain Linux stream, without header, checksums and index')
     .option('--resume', 'let the VF run on afterwards (unless given it stays stopped)')

@@ -1,11 +1,12 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { enabledVfs } from '../../app/linux-host.ts';
 import type { ServedHost, VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
 import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { counterLines } from '../counter-output.ts';
 import { UsageFault } from '../exit-codes.ts';
-import { integerOption, sizeOption } from '../options.ts';
+import { integerOption, rootOption, sizeOption } from '../options.ts';
 import { logServer } from '../server-log.ts';
 
 /** The greatest number of VFs that a PF can have. */
@@ -20,9 +21,14 @@ interface ServeFlags extends Omit<ServeSettings, 'served'> {
 
 /** `serve`. */
 export function define(command: Command, context: CommandContext): void {
-  command
+  rootOption(command)
     .option('--platform <name>', 'the emulated GPU: ptl, wcl or bmg', 'bmg')
-    .option('--pf <bdf>', 'a real PF; comes with the real machine work')
+    .addOption(
+      new Option('--pf <bdf>', 'a PF of this machine instead, such as 0000:03:00.0').conflicts([
+        'platform',
+        'vfs',
+      ]),
+    )
     .option('--vfs <count>', 'VFs to enable', integerOption(1, MAX_VFS), 1)
     .option('--vf <number>', 'VF to serve, or all; repeatable (default: 1)', vfOption)
     .option('--socket <path>', 'where to serve; for several VFs with %d for the number of the VF')
@@ -49,20 +55,20 @@ export function define(command: Command, context: CommandContext): void {
   examples(command, [
     'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
     'xe-vfio serve --platform ptl --vfs 7 --vf all --socket /run/vf%d.sock',
+    'xe-vfio serve --pf 0000:03:00.0 --vf 1 --socket /run/vf1.sock',
   ]);
 }
 
 async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
   const { output, signal } = context;
-  if (flags.pf !== undefined)
-    throw new UsageFault('--pf comes with the real machine work', 'use --platform ptl|wcl|bmg');
   const socket = flags.socket ?? flags.socketPath;
   if (flags.socket !== undefined && flags.socketPath !== undefined)
     throw new UsageFault('--socket and --socket-path are the same thing; give one');
   if (socket === undefined && flags.fd === undefined)
     throw new UsageFault('neither --socket nor --fd was given');
   context.doing = `serve on ${socket ?? `descriptor ${flags.fd}`}`;
-  const host = await serveVfs({ ...flags, socket, served: servedVfs(flags) });
+  const served = flags.pf === undefined ? servedVfs(flags) : await realVfs(flags, flags.pf);
+  const host = await serveVfs({ ...flags, socket, served });
   const show = async () => {
     if (flags.stats === true) await showStats(host, context);
   };
@@ -101,6 +107,7 @@ function announce({ vfs }: ServedHost, { output }: CommandContext): void {
       pid: process.pid,
       vfid: vf.vfid,
       platform,
+      pf: vf.pf ?? null,
       vendorId: 0x8086,
       deviceId,
       revision: revisionId,
@@ -112,10 +119,11 @@ function announce({ vfs }: ServedHost, { output }: CommandContext): void {
   }
 }
 
-function readyLine({ vfid, path, profile, state }: VfStatus): string {
+function readyLine({ vfid, path, pf, profile, state }: VfStatus): string {
   const id = `8086:${(profile.deviceId ?? 0).toString(16).padStart(4, '0')}`;
   const can = state === undefined ? ', cannot be migrated' : '';
-  return `ready: VF ${vfid} of an emulated ${profile.platform} (${id}) on ${path ?? 'a descriptor'}, pid ${process.pid}${can}`;
+  const whose = pf === undefined ? `an emulated ${profile.platform}` : pf;
+  return `ready: VF ${vfid} of ${whose} (${id}) on ${path ?? 'a descriptor'}, pid ${process.pid}${can}`;
 }
 
 function vfOption(
@@ -128,6 +136,25 @@ function vfOption(
   } catch {
     throw new InvalidArgumentError(`"${text}" is neither a VF, 1 to ${MAX_VFS}, nor all.`);
   }
+}
+
+/** What only an emulated GPU is told; a real one is provisioned. */
+const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
+  ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
+  ...(['gucVersion', 'deviceId', 'revision', 'stats'] as const),
+];
+
+/** The VFs to serve of a PF of this machine. */
+async function realVfs(flags: ServeFlags, pf: string): Promise<readonly number[]> {
+  for (const name of EMULATED_ONLY)
+    if (flags[name] !== undefined)
+      throw new UsageFault(
+        `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is for an emulated GPU`,
+        `xe-vfio provision ${pf} gives the VFs of a real one their share`,
+      );
+  const { vf = [1] } = flags;
+  if (vf.includes('all')) return await enabledVfs({ pf, root: flags.root });
+  return [...new Set(vf as readonly number[])];
 }
 
 function servedVfs({ vf = [1], vfs }: ServeFlags): number[] {

@@ -112,7 +112,7 @@ export class CommandStreamer implements ContextExecution {
     return makePosition({
       arbitrationOff: !this.arbitrationOn,
       noop: this.#predicated,
-      progress: undefined,
+      progress: this.#transfer.progress,
       levels: levels.save(level),
     });
   }

@@ -1,7 +1,6 @@
 /** A context's image in the GGTT: what is read when it is put on, and written when it is taken off. */
-import { dataView, TWO_32 } from '../../base/int.ts';
-import { MI_COMMANDS, miHeader, miOpcode } from '../../xe/commands/mi.ts';
-import { REGISTER_ACCESS } from '../../xe/commands/mi-fields.ts';
+import { TWO_32 } from '../../base/int.ts';
+import { MI_COMMANDS, miOpcode } from '../../xe/commands/mi.ts';
 import { ENGINE_REG } from '../../xe/engine-registers.ts';
 import {
   BB_PER_CTX,
@@ -15,22 +14,15 @@ import {
   LRC_PPHWSP_SIZE,
   LRC_REG,
   LRC_REG_COUNT,
-  LRC_STATE_COUNT,
   lrcAddress,
   RING,
   ringSize,
 } from '../../xe/lrc.ts';
 import { type BatchLevels, LEVEL } from './batch-levels.ts';
 import type { ContextRef, GpuMemory } from './contracts.ts';
+import { loadEngineState, saveEngineState } from './engine-state.ts';
 import type { EngineRegisters } from './registers.ts';
 
-/** Registers that one MI_LOAD_REGISTER_IMM of an image holds at most. */
-const LRI_REGISTERS = 126;
-const LRI_POSTED = 1 << 12;
-/** What ends the engine's state: MI_BATCH_BUFFER_END with "end context". */
-const END_OF_CONTEXT = (miHeader('MI_BATCH_BUFFER_END') | 1) >>> 0;
-/** Dwords that the engine's own state may take. */
-const ENGINE_STATE_COUNT = LRC_STATE_COUNT - LRC_REG_COUNT;
 /** Bits 47:12 of a root page table's address, as halves of the descriptor. */
 const PDP_HIGH = 0x000f_ffff;
 const PDP_LOW = 0xffff_f000;
@@ -68,6 +60,7 @@ export class LrcImage {
   readonly intSourceAddress: number;
   readonly #ggtt: GpuMemory;
   readonly #headAddress: number;
+  readonly #engineState: number;
   readonly #headWraps: number;
   readonly #regs: Uint32Array;
 
@@ -82,6 +75,7 @@ export class LrcImage {
     this.#ggtt = ggtt;
     this.#regs = regs;
     this.address = lrcAddress(ref.low);
+    this.#engineState = this.address + LRC_PPHWSP_SIZE + LRC_REG_COUNT * 4;
     this.contextControl = reg(LRC_REG.CTX_CONTEXT_CONTROL);
     this.ringStart = (ringReg(ring.at.RING_START) & RING.START) >>> 0;
     this.ringCtl = ringReg(ring.at.RING_CTL);
@@ -131,23 +125,7 @@ export class LrcImage {
   restoreRegisters(registers: EngineRegisters): void {
     this.#restorePointers(registers);
     if (contextControlHas(this.contextControl, CTX_CTRL.ENGINE_CTX_RESTORE_INHIBIT)) return;
-    const words = new Uint32Array(ENGINE_STATE_COUNT);
-    const address = this.address + LRC_PPHWSP_SIZE + LRC_REG_COUNT * 4;
-    // An image that ends before its last page has no engine state either.
-    if (!this.#ggtt.read(address, new Uint8Array(words.buffer))) return;
-    for (let at = 0; at < words.length; ) {
-      const header = words[at] as number;
-      if (miOpcode(header) !== MI_COMMANDS.MI_LOAD_REGISTER_IMM.opcode || header >>> 29 !== 0)
-        return;
-      const isOwn = (header & REGISTER_ACCESS.CS_MMIO) !== 0;
-      const end = Math.min(at + (header & 0xff) + 2, words.length - 1);
-      for (at++; at < end; at += 2) {
-        const offset = (words[at] as number) & REGISTER_ACCESS.OFFSET;
-        const value = words[at + 1] as number;
-        if (isOwn) registers.restoreOwn(offset, value);
-        else registers.restoreElsewhere(offset, value);
-      }
-    }
+    loadEngineState(this.#ggtt, this.#engineState, registers);
   }
 
   /** Puts the batches that a context restore executes on top of where the context stands. */
@@ -172,11 +150,7 @@ export class LrcImage {
     this.#write(LRC_REG.CTX_BB_ADDR_UDW, Math.floor(batch / TWO_32));
     this.#write(LRC_REG.CTX_TIMESTAMP, ctxTimestamp % TWO_32);
     this.#write(LRC_REG.CTX_TIMESTAMP_UDW, Math.floor(ctxTimestamp / TWO_32));
-    const state = engineState(registers);
-    const bytes = new Uint8Array(state.length * 4);
-    const view = dataView(bytes);
-    for (const [index, word] of state.entries()) view.setUint32(index * 4, word, true);
-    this.#ggtt.write(this.address + LRC_PPHWSP_SIZE + LRC_REG_COUNT * 4, bytes);
+    saveEngineState(this.#ggtt, this.#engineState, registers);
   }
 
   #write(index: number, value: number): void {
@@ -200,24 +174,3 @@ const LRC_RING: RingLayout = {
   RING_START: LRC_REG.CTX_RING_START,
   RING_CTL: LRC_REG.CTX_RING_CTL,
 };
-
-/** The engine's own state as the commands that load it. */
-function engineState(registers: EngineRegisters): number[] {
-  const words: number[] = [];
-  append(words, [...registers.savedOwn()], REGISTER_ACCESS.CS_MMIO);
-  append(words, [...registers.savedElsewhere()], 0);
-  words.push(END_OF_CONTEXT);
-  return words;
-}
-
-function append(
-  words: number[],
-  pairs: readonly (readonly [offset: number, value: number])[],
-  flags: number,
-): void {
-  for (let at = 0; at < pairs.length; at += LRI_REGISTERS) {
-    const some = pairs.slice(at, at + LRI_REGISTERS);
-    const header = miHeader('MI_LOAD_REGISTER_IMM') | flags | LRI_POSTED | (some.length * 2 - 1);
-    words.push(header >>> 0, ...some.flat());
-  }
-}

@@ -22,7 +22,7 @@ import type { EngineInstance } from './contracts.ts';
 /** Registers outside the engine that a context keeps at most; more are dropped. */
 const GT_REGISTER_LIMIT = 96;
 /** Registers of the engine that a context keeps beside those that each one has. */
-const EXTRA_REGISTER_LIMIT = 96;
+const EXTRA_REGISTER_LIMIT = 80;
 
 const WORDS = ENGINE_REGISTERS_SIZE / 4;
 /** First dword of the GPRs in {@link EngineRegisters.own}. */
@@ -69,6 +69,9 @@ const ALWAYS_SAVED: readonly number[] = [
   ...Array.from({ length: GPR_WORDS }, (_, word) => ENGINE_REG.CS_GPR + word * 4),
   ENGINE_REG.PR_CTR_CTRL,
 ];
+
+/** Registers of the engine that a context keeps at most. */
+export const OWN_REGISTER_LIMIT = ALWAYS_SAVED.length + EXTRA_REGISTER_LIMIT;
 
 const alwaysSaved = new Uint8Array(WORDS);
 for (const offset of ALWAYS_SAVED) alwaysSaved[offset / 4] = 1;
@@ -144,15 +147,33 @@ export class EngineRegisters {
     this.own[word] = kind === KIND.MASKED ? maskedWrite(old, merged) : merged;
   }
 
-  /** What a context's image has to hold: pairs of offset from the MMIO base and value. */
-  *savedOwn(): Generator<readonly [offset: number, value: number]> {
-    for (const offset of ALWAYS_SAVED) yield [offset, this.own[offset / 4] as number];
-    for (const offset of this.#written) yield [offset, this.own[offset / 4] as number];
+  /**
+   * Writes the registers of the engine that an image has to hold: pairs of offset from the MMIO base
+   * and value, from index `at` of `words` on.
+   *
+   * @returns how many, {@link OWN_REGISTER_LIMIT} at most
+   */
+  saveOwn(words: Uint32Array, at: number): number {
+    let index = at;
+    for (const offset of ALWAYS_SAVED) {
+      words[index++] = offset;
+      words[index++] = this.own[offset >>> 2] as number;
+    }
+    for (const offset of this.#written) {
+      words[index++] = offset;
+      words[index++] = this.own[offset >>> 2] as number;
+    }
+    return (index - at) / 2;
   }
 
   /** The same for registers elsewhere: pairs of absolute offset and value. */
-  savedElsewhere(): Iterable<readonly [offset: number, value: number]> {
-    return this.#elsewhere;
+  saveElsewhere(words: Uint32Array, at: number): number {
+    let index = at;
+    for (const [offset, value] of this.#elsewhere) {
+      words[index++] = offset;
+      words[index++] = value;
+    }
+    return (index - at) / 2;
   }
 
   /** Puts back a value from an image, as it is. */

@@ -18,6 +18,7 @@ export class TransferRunner {
   readonly #context: TransferContext;
   readonly #ppgtt: GpuMemory;
   #transfer: Transfer | undefined;
+  #isOwn = true;
   #length = 0;
   #copied = 0;
   /** Progress of a transfer that was begun before the context was taken off. */
@@ -48,9 +49,9 @@ export class TransferRunner {
     return this.#length;
   }
 
-  /** For a position: how far the transfer is; undefined without one. */
+  /** For a position: how far the transfer is that the context stands at; undefined without one. */
   get progress(): number | undefined {
-    return this.#transfer?.progress ?? this.#progress;
+    return (this.#isOwn ? this.#transfer?.progress : undefined) ?? this.#progress;
   }
 
   /** The memory whose `fault` tells about a failed step. */
@@ -61,17 +62,18 @@ export class TransferRunner {
   /**
    * Takes up a command.
    *
-   * @param isResumed it may be the one that was begun before
+   * @param isOwn it is the context's own, not one of its restore: it may have been begun before
    * @returns false when it is malformed
    */
-  start(start: TransferCommand, dwords: Uint32Array, isResumed: boolean): boolean {
+  start(start: TransferCommand, dwords: Uint32Array, isOwn: boolean): boolean {
     const transfer = start(dwords, this.#context);
     if (transfer === undefined) return false;
-    if (this.#progress !== undefined && isResumed) {
+    if (this.#progress !== undefined && isOwn) {
       transfer.progress = this.#progress;
       this.#progress = undefined;
     }
     this.#transfer = transfer;
+    this.#isOwn = isOwn;
     this.#length = dwords.length;
     return true;
   }

@@ -34,7 +34,7 @@ export function engineGroup(index: number, slots: readonly EngineSlot[]): Engine
 }
 
 /** Milliseconds of a VF's turn in a group; 0 when the PF gave it no quantum. */
-export function execQuantumMs({ session: { vf } }: VfQueue, group: number): number {
+function execQuantumMs({ session: { vf } }: VfQueue, group: number): number {
   const ofGroup = vf.config.get(VF_CFG_KLV.ENGINE_GROUP_EXEC_QUANTUM.key)?.[group];
   return ofGroup ?? vf.provisioned('EXEC_QUANTUM');
 }

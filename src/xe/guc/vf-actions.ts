@@ -116,12 +116,6 @@ export function contextType(flags: number): number {
   return (flags >>> 1) & 0x3;
 }
 
-/** Bits of a TLB invalidation's operation dword. */
-export const TLB_INVAL = {
-  /** Bits 7:0. */
-  TYPE: { FULL: 0, PAGE_SELECTIVE: 1, PAGE_SELECTIVE_CTX: 2, GUC: 3 },
-} as const;
-
 /** Classes of engines as the GuC numbers them (`enum guc_engine_class`). */
 export const GUC_CLASS = {
   RENDER: 0,

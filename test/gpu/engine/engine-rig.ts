@@ -105,11 +105,11 @@ export class EngineRig {
     this.setReg(0x07, this.tail);
   }
 
-  /** Puts the context on the engine. */
-  load(position?: ContextPosition): ContextExecution {
+  /** Puts the context on the engine. @param delta bytes by which its image was moved */
+  load(position?: ContextPosition, delta = 0): ContextExecution {
     const execution = contextLoader.load(
       this.engine,
-      { low: this.#low, high: 0 },
+      { low: this.#low + delta, high: 0 },
       this.host,
       position,
     );

@@ -181,8 +181,12 @@ describe('a context keeps its registers', () => {
     for (let index = 0; index < 300; index++)
       rig.submit(0x1100_0001, 0xc000 + index * 4, index, 0, ...lri(0x700 + index * 4, index), 0);
     expect(rig.run()).toBe('idle');
-    rig.submit(0x1200_0002 | GGTT_BIT, 0xc000, GGTT.data, 0);
+    for (const [index, offset] of [0xc000, 0xc000 + 95 * 4, 0xc000 + 96 * 4].entries())
+      rig.submit(0x1200_0002 | GGTT_BIT, offset, GGTT.data + index * 4, 0);
+    for (const [index, offset] of [0x700, 0x700 + 79 * 4, 0x700 + 80 * 4].entries())
+      rig.submit(...srm(offset, GGTT.data + 16 + index * 4, GGTT_BIT));
     expect(rig.run()).toBe('idle');
+    expect(rig.ggtt.get(GGTT.data, 7)).toEqual([0, 95, 0, 0, 0, 79, 0]);
     // The page behind the register state is not touched.
     expect(rig.ggtt.get(GGTT.regs + 4096, 4)).toEqual([0, 0, 0, 0]);
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { SeededRandom } from '../../support/random.ts';
 import { BB_END, bbStart, memCopy, memSet, sdi } from './assembler.ts';
-import { EngineRig, PPGTT } from './engine-rig.ts';
+import { EngineRig, GGTT, PPGTT } from './engine-rig.ts';
 
 const SIZE = 1 << 20;
 const FROM = 0x100_0000;
@@ -9,11 +10,11 @@ const TO = 0x200_0000;
 function blitterRig(): EngineRig {
   const rig = new EngineRig({ engine: 'bcs0' });
   rig.ppgtt.map(FROM, SIZE).map(TO, SIZE);
-  let seed = 1;
+  const random = new SeededRandom(1);
   for (let at = FROM; at < FROM + SIZE; at += 4096)
     rig.ppgtt.put(
       at,
-      Array.from({ length: 1024 }, () => (seed = Math.imul(seed, 1664525) + 1013904223) >>> 0),
+      Array.from({ length: 1024 }, () => random.below(2 ** 32)),
     );
   return rig;
 }
@@ -57,6 +58,25 @@ describe('a copy', () => {
     expect(rig.ppgtt.get(after)).toEqual([1]);
     expect(rig.copied).toBe(SIZE + 4096);
     expect(rig.commands.get('MEM_COPY')).toBe(1);
+  });
+
+  test('in a context restore is not taken for that of the context', () => {
+    const rig = blitterRig();
+    const restore = GGTT.batch;
+    rig.ggtt.put(restore, [...memSet(PPGTT.data, 8192, 1), BB_END]);
+    rig.setReg(0x13, restore | 1);
+    rig.ppgtt.put(PPGTT.batch, [...memCopy(FROM, TO, SIZE), BB_END]);
+    rig.submit(...bbStart(PPGTT.batch));
+    const first = rig.load();
+    expect(first.turn(100)).toBe('more');
+    const position = first.save();
+    expect(position.dwords.length).toBe(7);
+    // Taken off within its restore, the context still stands where it stood.
+    const second = rig.load(position);
+    expect(second.turn(1)).toBe('more');
+    expect(second.save().dwords).toEqual(position.dwords);
+    expect(rig.load(position).turn(1000)).toBe('idle');
+    expect(bytes(rig, TO)).toBe(bytes(rig, FROM));
   });
 
   test('that faults goes on once the page is there', () => {

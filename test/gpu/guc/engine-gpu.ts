@@ -145,7 +145,7 @@ export function configure(
 }
 
 /** The quota of a VF, each with its own part of the GGTT. */
-export function quotaOf(vfid: number): TestQuota {
+function quotaOf(vfid: number): TestQuota {
   return { ...QUOTA, ggttStart: QUOTA.ggttStart + (vfid - 1) * QUOTA.ggttSize };
 }
 

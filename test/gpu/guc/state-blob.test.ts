@@ -248,6 +248,47 @@ describe('the GuC state of a VF', () => {
     expect(reason(() => decodeGucState(state, { ...OWNER, ...change }))).toMatch(why);
   });
 
+  it('says where contexts stand, and what they are still to be told, in this form', () => {
+    const runtime = emptyRuntime();
+    const context = (id: number, run: Partial<GucContext['run']>): GucContext => ({
+      id,
+      flags: 1,
+      engineClass: 3,
+      submitMask: 1,
+      wqDesc: 0,
+      wqBase: 0,
+      wqSize: 0,
+      lrcs: [{ low: OWNER.ggttStart + 0x119, high: 0 }],
+      enabled: true,
+      pending: true,
+      policies: new Map(),
+      run: { ...freshRun(), ...run },
+    });
+    runtime.contexts.set(9, context(9, { blocked: true, disabling: true, quantumLeft: 640 }));
+    runtime.contexts.set(4, context(4, {}));
+    runtime.contexts.set(
+      2,
+      context(2, {
+        idle: 1,
+        positions: new Map([[0, new ScriptedPosition([7, OWNER.ggttStart + 0x4000])]]),
+        faults: [{ id: 0xabc, lrc: 0 }],
+      }),
+    );
+    runtime.nextFault = 0xabd;
+    runtime.unsent.push({ fence: 0x12, dwords: [0xf000_0001] });
+    runtime.unsent.push({ fence: 0, dwords: [0x9000_1008, 9] });
+    const state = encodeGucState(runtime, OWNER);
+    const words = [...new Uint32Array(state.buffer)];
+    const first = [2, 0, 1, 0, 1, 0, 2, 7, 0x4000, 1, 0xabc, 0];
+    const second = [9, 3, 0, 640, 0, 0];
+    const sections = [
+      ...[STATE_SECTION.RUNS, 19, 0xabd, ...first, ...second],
+      ...[STATE_SECTION.UNSENT, 5, 0x0012_0001, 0xf000_0001, 2, 0x9000_1008, 9],
+    ];
+    expect(words.slice(-sections.length)).toEqual(sections);
+    expect(decodeGucState(state, OWNER)).toEqual(runtime);
+  });
+
   it('is taken from an older firmware', () => {
     const newer = { ...OWNER, firmware: { major: 70, minor: 60, patch: 0 } };
     expect(reason(() => decodeGucState(encodeGucState(undefined, OWNER), newer))).toBe('accepted');

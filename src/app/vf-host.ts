@@ -1,0 +1,21 @@
+/** Where served VFs come from: an emulated GPU, or one of this machine. */
+import type { CounterSnapshot } from '../gpu/counters.ts';
+import type { VfDigests } from '../gpu/digests.ts';
+import type { VfProfile } from '../migration/vf-profile.ts';
+import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
+
+/** One PF and its VFs. */
+export interface VfHost {
+  /** Opens a VF through the variant driver, which resets it. @throws {Fault} ENODEV, EBUSY ... */
+  open(vfid: number): Promise<XeVfioPci>;
+  /** Lets go of a VF whose device is closed. Idempotent. */
+  release(vfid: number): Promise<void>;
+  /** What a VF is and has. @throws {Fault} EINVAL when it is not enabled */
+  profile(vfid: number): VfProfile;
+  /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
+  digests(vfid: number): VfDigests;
+  /** What was counted of a VF. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
+  counters(vfid: number): CounterSnapshot;
+  /** Lets go of everything; devices were closed before. Idempotent. */
+  close(): void | Promise<void>;
+}
