@@ -9,9 +9,9 @@ import type { MigratableDevice } from '../migration/session-end.ts';
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
 import type { CheckResult } from './check.ts';
-import { parseEndpoint, socketPath } from './endpoint.ts';
+import { deviceEndpoint, parseEndpoint } from './endpoint.ts';
 import { openLink, type ViaOptions } from './network-link-options.ts';
-import { connectVf } from './vf-connection.ts';
+import { openVfEnd } from './vf-end.ts';
 
 export type { Forecast } from '../migration/forecast.ts';
 
@@ -38,8 +38,7 @@ export async function checkVia(
   to: string | undefined,
   { forecastMs, signal, ...options }: CheckViaOptions,
 ): Promise<Checked> {
-  const path = socketPath(await parseEndpoint(from));
-  const source = await connectVf(path);
+  const source = await openVfEnd(deviceEndpoint(await parseEndpoint(from)));
   let link: NetworkLink | undefined;
   try {
     link = await openLink(options, { kind: 'check', to, profile: source.profile, signal });

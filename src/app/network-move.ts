@@ -19,16 +19,11 @@ import type { SenderCounts } from '../migration/network-sender.ts';
 import { listenSocket } from '../migration/network-socket.ts';
 import { networkTarget } from '../migration/network-target.ts';
 import { migrate } from '../migration/session.ts';
-import { parseEndpoint, socketPath } from './endpoint.ts';
+import { deviceEndpoint, parseEndpoint } from './endpoint.ts';
 import { refuseOverrun } from './network-check.ts';
 import { type NetworkOptions, openLink, type ViaOptions } from './network-link-options.ts';
-import {
-  askRefusal,
-  connectVf,
-  explain,
-  reportRollback,
-  type VfConnection,
-} from './vf-connection.ts';
+import { askRefusal, explain, reportRollback } from './vf-connection.ts';
+import { openVfEnd, type VfEnd } from './vf-end.ts';
 
 /** What went over the network. */
 export interface NetworkTraffic extends SenderCounts {
@@ -48,13 +43,13 @@ export async function migrateVia(
   to: string | undefined,
   options: ViaOptions & SessionOptions,
 ): Promise<MigrationResult & { readonly network: NetworkTraffic }> {
-  const path = socketPath(await parseEndpoint(from));
+  const endpoint = deviceEndpoint(await parseEndpoint(from));
   const deadline = new DowntimeLimit(options.maxDowntimeMs);
   const signal =
     options.signal === undefined
       ? deadline.signal
       : AbortSignal.any([options.signal, deadline.signal]);
-  const source = await connectVf(path);
+  const source = await openVfEnd(endpoint);
   let link: NetworkLink | undefined;
   let report: Uint8Array | undefined;
   try {
@@ -74,9 +69,11 @@ export async function migrateVia(
   } catch (error) {
     if (!(error instanceof MigrationFault)) throw error;
     await source.close();
-    const fault = error.role === 'source' ? await explain(path, error) : error;
+    const served = endpoint.kind === 'vfio-user' ? endpoint.path : undefined;
+    const ours = served !== undefined && error.role === 'source';
+    const fault = ours ? await explain(served, error) : error;
     report = encodeReport({ fault });
-    await reportRollback(path, fault);
+    if (served !== undefined) await reportRollback(served, fault);
     throw fault;
   } finally {
     deadline.close();
@@ -88,7 +85,7 @@ export async function migrateVia(
 /** @throws {MigrationFault} ETIME; both ends report it, and neither was touched */
 async function refuseBefore(
   link: NetworkLink,
-  source: VfConnection,
+  source: VfEnd,
   maxDowntimeMs: number,
   precopy: 'auto' | 'off',
 ): Promise<void> {
@@ -158,11 +155,13 @@ export async function receiveVf(
   options: ReceiveOptions,
 ): Promise<MigrationResult | undefined> {
   const { listen, tls, insecure, reconnectMs, signal, onEvent } = options;
-  const path = socketPath(await parseEndpoint(to));
+  const endpoint = deviceEndpoint(await parseEndpoint(to));
+  const { path } = endpoint;
+  const isServed = endpoint.kind === 'vfio-user';
   const address = parseNetworkAddress(listen);
   checkSecurity(address, insecure);
   const identity = await readTlsIdentity(address, tls);
-  const target: VfConnection = await connectVf(path);
+  const target = await openVfEnd(endpoint);
   try {
     const receiver = new NetworkReceiver({
       target,
@@ -170,7 +169,8 @@ export async function receiveVf(
       reconnectMs,
       signal,
       onEvent,
-      explain: async (fault) => (await askRefusal(path, fault.code)) ?? fault,
+      explain: async (fault) =>
+        (isServed ? await askRefusal(path, fault.code) : undefined) ?? fault,
     });
     const listener = await listenSocket(address, identity, (socket) => receiver.accept(socket));
     try {
@@ -182,7 +182,7 @@ export async function receiveVf(
     }
   } catch (error) {
     await target.close();
-    if (error instanceof MigrationFault) await reportRollback(path, error);
+    if (error instanceof MigrationFault && isServed) await reportRollback(path, error);
     throw error;
   } finally {
     await target.close();
