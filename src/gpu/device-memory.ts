@@ -2,6 +2,7 @@
  * Memory of the emulated device: a memfd that exists only once somebody touches it, so that idle
  * VFs cost no descriptor and no mapping.
  */
+import { Fault } from '../base/fault.ts';
 import { SEAL } from '../sys/descriptor.ts';
 import type { Mapping } from '../sys/mapping.ts';
 import { Memfd } from '../sys/memfd.ts';
@@ -53,13 +54,31 @@ export class DeviceMemory {
     this.#memfd?.punchHole(this.fdOffset, this.size);
   }
 
-  /** Lets go of it. Idempotent. */
-  close(): void {
-    this.#closed = true;
+  /**
+   * Takes `memfd`, which a VMM may have mapped, in place of what is there; views that were made
+   * before show nothing any more.
+   * @throws {Fault} EINVAL when it has another size; nothing has changed then
+   */
+  adopt(memfd: Memfd): void {
+    const wanted = this.fdOffset + this.size;
+    if (memfd.size !== wanted)
+      throw new Fault('EINVAL', `memory of ${memfd.size} bytes in place of ${wanted}`);
+    this.abandon();
+    this.#memfd = memfd;
+  }
+
+  /** Lets go of what is there, which is somebody else's by now: it is zeroed memory again. */
+  abandon(): void {
     this.#mapping?.close();
     this.#mapping = undefined;
     this.#memfd?.close();
     this.#memfd = undefined;
+  }
+
+  /** Lets go of it. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.abandon();
   }
 
   #open(): Memfd {

@@ -8,6 +8,7 @@ import { Fault } from '../base/fault.ts';
 import { dataView } from '../base/int.ts';
 import { formatSize } from '../base/size.ts';
 import type { VramObject, VramPort } from '../pf/ports.ts';
+import type { Memfd } from '../sys/memfd.ts';
 import { DeviceMemory } from './device-memory.ts';
 
 /** Bytes of a page of the local memory translation table. */
@@ -55,6 +56,20 @@ export class VfVram implements VramObject {
 
   clear(): void {
     this.memory.clear();
+  }
+
+  /** Takes `memfd` in place of its memory. @throws {Fault} EINVAL when it has another size */
+  adopt(memfd: Memfd): void {
+    this.memory.adopt(memfd);
+    this.#windows.length = 0;
+    this.#views.length = 0;
+  }
+
+  /** Lets go of memory that another VF has taken over: it is zeroed memory again. */
+  abandon(): void {
+    this.memory.abandon();
+    this.#windows.length = 0;
+    this.#views.length = 0;
   }
 
   #makeWindow(index: number): Uint8Array {
@@ -109,6 +124,23 @@ export class Vram implements VramPort {
     this.#objects.delete(vfid);
     this.#version++;
     this.#used -= object.size;
+  }
+
+  /**
+   * Gives `vfid` other memory for what it owns.
+   * @throws {Fault} EINVAL when it has another size, or `vfid` owns nothing
+   */
+  adopt(vfid: number, memfd: Memfd): void {
+    const object = this.#objects.get(vfid);
+    if (object === undefined) throw new Fault('EINVAL', `VF${vfid} has no VRAM`);
+    object.adopt(memfd);
+    this.#version++;
+  }
+
+  /** Lets go of the memory of `vfid` that another VF has taken over. */
+  abandon(vfid: number): void {
+    this.#objects.get(vfid)?.abandon();
+    this.#version++;
   }
 
   /** Lets go of every object. Idempotent. */

@@ -295,6 +295,15 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
     this.close(reason);
   }
 
+  /**
+   * Serves no further message until `until` resolves.
+   * @returns once the command under way, if any, has been answered
+   */
+  async hold(until: Promise<void>): Promise<void> {
+    while (this.#busy && !this.#closed) await this.#operation;
+    if (!this.#closed) this.#begin(until);
+  }
+
   /** Ends the connection; what it holds is let go, and the server cleans up behind it. Idempotent. */
   close(reason: string): void {
     if (this.#closed) return;

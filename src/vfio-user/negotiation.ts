@@ -72,6 +72,9 @@ export class NegotiatedClient implements Client {
   /** The client's end of the twin socket, until it was sent. */
   #twinPeer: UnixSocket | undefined;
 
+  /** Answer to a `control` request, told in the capability `xe_vfio`. */
+  answer: Readonly<Record<string, unknown>> | undefined;
+
   /** @param trusted whether its unsealed memory may be mapped */
   constructor(
     server: ServerState,
@@ -113,8 +116,13 @@ export class NegotiatedClient implements Client {
       writeMultiple: this.peer.writeMultiple,
       twinSocket: this.#twin === undefined ? { supported: false } : { supported: true, fdIndex: 0 },
       role: this.role === 'migration' ? 'migration' : undefined,
-      extension: this.server.extension?.(),
+      extension: this.#extension(),
     };
+  }
+
+  #extension(): Readonly<Record<string, unknown>> | undefined {
+    const told = this.server.extension?.();
+    return this.answer === undefined ? told : { ...told, control: this.answer };
   }
 
   /** Names that the reply may mention. */

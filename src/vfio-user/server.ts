@@ -51,6 +51,11 @@ export interface VfioUserServerOptions extends Partial<ServerLimits> {
   readonly patienceMs?: number;
   /** What clients that ask for it are told in the capability `xe_vfio`; JSON. */
   readonly extension?: (() => Readonly<Record<string, unknown>>) | undefined;
+  /**
+   * Does what a migration client asks with the member `control` of its capability `xe_vfio`, before it
+   * is answered; the answer goes back in the same member. Never throws.
+   */
+  readonly control?: ((request: unknown) => Promise<Readonly<Record<string, unknown>>>) | undefined;
 }
 
 /** True when feature DMA_LOGGING is there: stopping what does not run changes nothing. */
@@ -68,7 +73,11 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
   readonly loop: ServerLoop;
   /** Everything worth a log line. */
   readonly events = new EventChannel<ServerEvent>();
-  readonly #state: ServerState;
+  readonly #state: { -readonly [Key in keyof ServerState]: ServerState[Key] };
+  readonly #greatest: number;
+  readonly #control: VfioUserServerOptions['control'];
+  /** Resolves when VMMs may be served. */
+  #held: Promise<void> = Promise.resolve();
   readonly #limits: ServerLimits;
   readonly #trustClient: boolean | undefined;
   readonly #path: SocketPath | undefined;
@@ -94,11 +103,12 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
       dmaTimeoutMs: options.dmaTimeoutMs ?? 5000,
     };
     this.#trustClient = options.trustClient;
+    this.#control = options.control;
     this.#slot = new VmmSlot(options.patienceMs ?? 1000);
-    const greatest = Math.max(this.#limits.maxDataXferSize, this.#limits.maxMigrationXferSize);
+    this.#greatest = Math.max(this.#limits.maxDataXferSize, this.#limits.maxMigrationXferSize);
     this.#state = {
       device,
-      regions: new RegionTable(device, greatest),
+      regions: new RegionTable(device, this.#greatest),
       session: new MigrationSession(device),
       dmaLogging: canLog(device),
       extension: options.extension,
@@ -113,6 +123,34 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     if (this.#listener.isListening)
       this.#watch = loop.watch(this.#listener.fd, POLL.IN, { ready: () => this.#accept() });
     else this.#adopt(this.#listener);
+  }
+
+  /**
+   * Lets no message of the VMM be served, and no other VMM in, until the returned function is called.
+   * Resolves when what it asked before has been answered.
+   *
+   * @throws {Fault} EBUSY while a migration client moves the device's state
+   */
+  async hold(): Promise<() => void> {
+    if (this.#state.session.active)
+      throw new Fault('EBUSY', 'another connection is migrating this device', {
+        hint: 'wait until that migration has ended',
+      });
+    let release = () => {};
+    this.#held = new Promise((resolve) => {
+      release = resolve;
+    });
+    const vmms = [...this.#connections].filter(({ client }) => client?.role === 'vmm');
+    await Promise.all(vmms.map((connection) => connection.hold(this.#held)));
+    return release;
+  }
+
+  /** Serves `device` from now on, which must look the same; while the server is held. */
+  swapDevice(device: VfioDevice): void {
+    this.#state.device = device;
+    this.#state.regions = new RegionTable(device, this.#greatest);
+    this.#state.session = new MigrationSession(device);
+    this.#state.dmaLogging = canLog(device);
   }
 
   /** Where the server listens, undefined when it was given a descriptor. */
@@ -158,14 +196,18 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     const role = message.capabilities.role ?? 'vmm';
     if (role === 'vmm') {
       await this.#slot.take(connection);
+      await this.#held;
       await this.#resetIfDue(connection);
     }
     if (connection.closed) {
       this.#slot.release(connection);
       throw new Fault('ECONNRESET', 'the client has gone');
     }
+    const request = role === 'migration' ? message.capabilities.extension?.['control'] : undefined;
+    const answer = request === undefined ? undefined : await this.#control?.(request);
     const { trusted, reason } = this.#trust(connection);
     const client = new NegotiatedClient(this.#state, this.#limits, message, connection, trusted);
+    client.answer = answer;
     const { id } = connection;
     const { extension } = message.capabilities;
     this.events.emit({ type: 'negotiated', connection: id, role, minor: client.minor, extension });
