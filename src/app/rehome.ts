@@ -5,7 +5,7 @@
  */
 import { Fault, toFault } from '../base/fault.ts';
 import { compareProfiles } from '../migration/compatibility.ts';
-import { MIG_STATE } from '../vfio/migration-state.ts';
+import { MIG_STATE, migStateName } from '../vfio/migration-state.ts';
 import type { MigrationData } from '../vfio/vfio-device.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import type { EmulatedHost } from './emulated-host.ts';
@@ -34,6 +34,8 @@ export interface RehomeOptions {
   readonly transparent: boolean;
   /** For negative controls: changes what goes over, undefined keeps it back. */
   readonly tamper?: ((part: Uint8Array) => Uint8Array | undefined) | undefined;
+  /** Called when the target runs, before the VMM is served again. */
+  readonly moved?: (() => void) | undefined;
 }
 
 /** How long the guest's accesses were held, and by what. Milliseconds. */
@@ -100,7 +102,15 @@ export async function rehome(
   });
   const move = new Move(source, target, server);
   try {
+    await move.mustRun();
+  } catch (error) {
+    release();
+    await target.device.close();
+    throw error;
+  }
+  try {
     const times = await move.run(options);
+    options.moved?.();
     release();
     await move.finish();
     return times;
@@ -123,6 +133,13 @@ class Move {
     this.#source = source;
     this.#target = target;
     this.#server = server;
+  }
+
+  /** @throws {Fault} EBUSY unless the source is RUNNING: another state is somebody's migration */
+  async mustRun(): Promise<void> {
+    const state = await this.#source.device.migrationState();
+    if (state !== MIG_STATE.RUNNING)
+      throw new Fault('EBUSY', `the VF is in ${migStateName(state)}, not RUNNING`);
   }
 
   async run({ transparent, tamper }: RehomeOptions): Promise<RehomeTimes> {

@@ -6,6 +6,7 @@ import type { VfDigests } from '../gpu/digests.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
 import type { EmulatedHostOptions } from './emulated-host.ts';
 import type { LinuxHostOptions } from './linux-host.ts';
+import type { RehomeTimes } from './rehome.ts';
 
 export type { CounterSnapshot, NamedCounts } from '../gpu/counters.ts';
 
@@ -18,8 +19,39 @@ export interface ServedSocket {
   readonly fd?: number | undefined;
 }
 
+/** Where a served VF is to move. */
+export interface RehomeRequest {
+  /** Name of the PF; the one it is on unless given. */
+  readonly pf?: string | undefined;
+  /** Number of the VF there; the same number on another PF, else the first free one. */
+  readonly vfid?: number | undefined;
+  readonly transparent?: boolean | undefined;
+  /** For negative controls: type of the packet (`XE_SRIOV_PACKET_TYPE`) that is kept back. */
+  readonly withhold?: number | undefined;
+}
+
+/** Where a served VF is now, and what the move took. */
+export interface RehomeAnswer extends RehomeTimes {
+  readonly from: VfHome;
+  readonly to: VfHome;
+  readonly transparent: boolean;
+}
+
+/** A VF of an emulated PF. */
+export interface VfHome {
+  readonly pf: string;
+  readonly vfid: number;
+  /** First address of its part of the GGTT. */
+  readonly ggttStart: number;
+}
+
 /** How to serve. */
 interface ServeCommon {
+  /**
+   * Names of the emulated PFs, all alike; the sockets serve VFs of the first one, the others are
+   * there to be moved to.
+   */
+  readonly pfNames?: readonly string[] | undefined;
   readonly sockets: readonly ServedSocket[];
   /** Microseconds to look for the next message before sleeping. */
   readonly pollUs?: number | undefined;
@@ -34,6 +66,8 @@ export type ServeRequest =
   | { readonly op: 'status' }
   | { readonly op: 'digests'; readonly vfid: number }
   | { readonly op: 'counters'; readonly vfid: number }
+  /** Moves the VF that is served at the n-th of the sockets, from 0. */
+  | { readonly op: 'rehome'; readonly socket: number; readonly to: RehomeRequest }
   | { readonly op: 'stop' };
 
 /** A served VF as its server knows it. */
@@ -52,6 +86,7 @@ export interface ServeAnswers {
   readonly status: readonly VfStatus[];
   readonly digests: VfDigests;
   readonly counters: CounterSnapshot;
+  readonly rehome: RehomeAnswer;
   readonly stop: undefined;
 }
 

@@ -31,6 +31,8 @@ export interface ServeSettings {
   readonly deviceId?: number | undefined;
   readonly revision?: number | undefined;
   readonly pollUs?: number | undefined;
+  /** Names of the emulated PFs, the first of which is served. */
+  readonly pfNames?: readonly string[] | undefined;
 }
 
 /**
@@ -58,6 +60,7 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     doorbells,
     deviceId,
     pollUs,
+    pfNames: settings.pfNames,
     gucVersion,
     revisionId: settings.revision,
     vramSize: settings.vram,

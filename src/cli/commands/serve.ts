@@ -12,7 +12,8 @@ import { logServer } from '../server-log.ts';
 /** The greatest number of VFs that a PF can have. */
 const MAX_VFS = 63;
 
-interface ServeFlags extends Omit<ServeSettings, 'served'> {
+interface ServeFlags extends Omit<ServeSettings, 'served' | 'pfNames'> {
+  readonly pfs?: readonly string[];
   readonly vf?: readonly (number | 'all')[];
   readonly socketPath?: string;
   readonly pf?: string;
@@ -25,6 +26,11 @@ export function define(command: Command, context: CommandContext): void {
     .option('--platform <name>', 'the emulated GPU: ptl, wcl or bmg', 'bmg')
     .option('--pf <bdf>', 'a PF of this machine instead, such as 0000:03:00.0')
     .option('--vfs <count>', 'VFs to enable', integerOption(1, MAX_VFS), 1)
+    .option(
+      '--pfs <names>',
+      'names of emulated PFs, parted by commas; the first is served, VFs can be re-homed to the others',
+      namesOption,
+    )
     .option('--vf <number>', 'VF to serve, or all; repeatable (default: 1)', vfOption)
     .option('--socket <path>', 'where to serve; for several VFs with %d for the number of the VF')
     .option('--socket-path <path>', 'the same as --socket')
@@ -63,7 +69,7 @@ async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
     throw new UsageFault('neither --socket nor --fd was given');
   context.doing = `serve on ${socket ?? `descriptor ${flags.fd}`}`;
   const served = flags.pf === undefined ? servedVfs(flags) : await realVfs(flags, flags.pf);
-  const host = await serveVfs({ ...flags, socket, served });
+  const host = await serveVfs({ ...flags, pfNames: flags.pfs, socket, served });
   const show = async () => {
     if (flags.stats === true) await showStats(host, context);
   };
@@ -121,6 +127,13 @@ function readyLine({ vfid, path, pf, profile, state }: VfStatus): string {
   return `ready: VF ${vfid} of ${whose} (${id}) on ${path ?? 'a descriptor'}, pid ${process.pid}${can}`;
 }
 
+function namesOption(text: string): readonly string[] {
+  const names = text.split(',');
+  if (names.every((name) => /^[\w.:-]+$/.test(name)) && new Set(names).size === names.length)
+    return names;
+  throw new InvalidArgumentError(`"${text}" are not different names, parted by commas.`);
+}
+
 function vfOption(
   text: string,
   before: readonly (number | 'all')[] = [],
@@ -136,7 +149,7 @@ function vfOption(
 /** What only an emulated GPU is told; a real one is provisioned. */
 const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
   ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
-  ...(['gucVersion', 'deviceId', 'revision'] as const),
+  ...(['gucVersion', 'deviceId', 'revision', 'pfs'] as const),
 ];
 
 /** The VFs to serve of a PF of this machine. */
