@@ -4,8 +4,11 @@
  */
 import { ERRNO, type ErrnoName } from '../base/errno.ts';
 import { Fault, toFault } from '../base/fault.ts';
+import type { UnixSocket } from '../sys/unix-socket.ts';
 import { VfioUserClient } from '../vfio-user/client.ts';
+import type { HandoverOffer } from './handover-target.ts';
 import type { RehomeAnswer, RehomeRequest } from './serve-messages.ts';
+import type { ControlAnswer } from '../vfio-user/server.ts';
 import { XE_VFIO_CAPABILITY } from './vf-profile-json.ts';
 
 /** A move with a BMG's VRAM in it takes longer than a version message does. */
@@ -37,18 +40,28 @@ export async function requestRehome(path: string, request: RehomeRequest): Promi
   return answer['rehome'] as RehomeAnswer;
 }
 
+/** Who does what is asked for. */
+export interface ControlActions {
+  rehome(to: RehomeRequest): Promise<RehomeAnswer>;
+  /** Offers to hand over to a process that speaks `version`. */
+  takeover(version: unknown): Promise<{ offer: HandoverOffer; socket: UnixSocket }>;
+}
+
 /** The answer to a `control` request; a fault goes into it. */
 export async function answerControl(
   request: unknown,
-  move: (to: RehomeRequest) => Promise<RehomeAnswer>,
-): Promise<Json> {
+  actions: ControlActions,
+): Promise<ControlAnswer> {
   try {
-    const asked = isObject(request) ? request['rehome'] : undefined;
-    if (!isObject(asked)) throw new Fault('EOPNOTSUPP', 'this request is not known here');
-    return { rehome: await move(requestOf(asked)) };
+    const asked: Json = isObject(request) ? request : {};
+    const { rehome, takeover } = asked;
+    if (isObject(rehome)) return { told: { rehome: await actions.rehome(requestOf(rehome)) } };
+    if (!isObject(takeover)) throw new Fault('EOPNOTSUPP', 'this request is not known here');
+    const { offer, socket } = await actions.takeover(takeover['version']);
+    return { told: { takeover: offer }, socket };
   } catch (error) {
     const { code, message, hint } = toFault(error);
-    return { error: { code, message, hint } };
+    return { told: { error: { code, message, hint } } };
   }
 }
 

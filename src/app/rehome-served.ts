@@ -1,5 +1,7 @@
 /** Re-homing as a server does it: finds the target, opens it, moves, and remembers where the VF is. */
 import { Fault } from '../base/fault.ts';
+import { dataView } from '../base/int.ts';
+import { decodePacketHeader, PACKET_HEADER_SIZE } from '../xe/migration-packet.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import { EmulatedHost } from './emulated-host.ts';
 import { checkRehome, type HeldServer, rehome } from './rehome.ts';
@@ -8,9 +10,6 @@ import type { VfHost } from './vf-host.ts';
 
 /** Name of the emulated PF of a server that was given no names. */
 export const DEFAULT_PF_NAME = 'pf0';
-
-/** Offset of the packet's type in its header, and bytes of a header. */
-const PACKET_TYPE_AT = 1;
 
 /** Where a served VF is. */
 export interface VfPlace {
@@ -71,7 +70,8 @@ export async function rehomeServed(
   return { ...times, from: before, to: homeOf(pf, host, vfid), transparent };
 }
 
-function homeOf(pf: string, host: EmulatedHost, vfid: number): VfHome {
+/** A VF and what its guest knows of its place. */
+export function homeOf(pf: string, host: EmulatedHost, vfid: number): VfHome {
   return { pf, vfid, ggttStart: host.gpu.ggttStart(vfid) };
 }
 
@@ -90,9 +90,23 @@ function freeVf(home: VfPlace, { pf, taken }: TargetPf, vfs: number): number {
 /** Keeps the first packet of a type back, for negative controls. */
 function withholding(type: number): (part: Uint8Array) => Uint8Array | undefined {
   let done = false;
+  /** Bytes of the packet's body that are still to come, and whether they go over. */
+  let rest = 0;
+  let kept = true;
   return (part) => {
-    if (done || part[PACKET_TYPE_AT] !== type) return part;
-    done = true;
-    return undefined;
+    const sent: Uint8Array[] = [];
+    for (let at = 0; at < part.length; ) {
+      if (rest === 0) {
+        const header = decodePacketHeader(dataView(part), at);
+        kept = done || header.type !== type;
+        done ||= !kept;
+        rest = PACKET_HEADER_SIZE + header.size;
+      }
+      const length = Math.min(rest, part.length - at);
+      if (kept) sent.push(part.subarray(at, at + length));
+      at += length;
+      rest -= length;
+    }
+    return Buffer.concat(sent);
   };
 }

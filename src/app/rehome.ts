@@ -96,28 +96,24 @@ export async function rehome(
   server: HeldServer,
   options: RehomeOptions,
 ): Promise<RehomeTimes> {
-  const release = await server.hold().catch(async (error: unknown) => {
-    await target.device.close();
-    throw error;
-  });
   const move = new Move(source, target, server);
+  let release: (() => void) | undefined;
   try {
+    const file = await move.prepare(options.transparent);
+    release = await server.hold();
     await move.mustRun();
-  } catch (error) {
-    release();
-    await target.device.close();
-    throw error;
-  }
-  try {
-    const times = await move.run(options);
+    const times = await move.run(file, options.tamper);
     options.moved?.();
     release();
     await move.finish();
     return times;
   } catch (error) {
-    await move.rollBack(error);
-    release();
-    await target.device.close();
+    try {
+      await move.rollBack(error);
+    } finally {
+      release?.();
+      await target.device.close();
+    }
     throw error;
   }
 }
@@ -126,6 +122,7 @@ class Move {
   readonly #source: HomedVf;
   readonly #target: HomedVf;
   readonly #server: HeldServer;
+  #stopped = false;
   #swapped = false;
   #adopted = false;
 
@@ -135,6 +132,13 @@ class Move {
     this.#server = server;
   }
 
+  /** Makes the target ready to take data, while the guest runs. */
+  async prepare(transparent: boolean): Promise<MigrationData> {
+    const { host, vfid, device } = this.#target;
+    if (transparent) host.gpu.restoreTransparently(vfid);
+    return await begin(device, MIG_STATE.RESUMING);
+  }
+
   /** @throws {Fault} EBUSY unless the source is RUNNING: another state is somebody's migration */
   async mustRun(): Promise<void> {
     const state = await this.#source.device.migrationState();
@@ -142,7 +146,7 @@ class Move {
       throw new Fault('EBUSY', `the VF is in ${migStateName(state)}, not RUNNING`);
   }
 
-  async run({ transparent, tamper }: RehomeOptions): Promise<RehomeTimes> {
+  async run(to: MigrationData, tamper: RehomeOptions['tamper']): Promise<RehomeTimes> {
     const { host, vfid, device } = this.#source;
     const there = this.#target;
     const laps = [performance.now()];
@@ -150,10 +154,9 @@ class Move {
     const memory = host.gpu.barMemory(vfid);
     let bytes: number;
     try {
+      this.#stopped = true;
       const from = await begin(device, MIG_STATE.STOP_COPY);
       laps.push(performance.now());
-      if (transparent) there.host.gpu.restoreTransparently(there.vfid);
-      const to = await begin(there.device, MIG_STATE.RESUMING);
       bytes = await copy(from, to, tamper);
       laps.push(performance.now());
       await there.device.setMigrationState(MIG_STATE.STOP);
@@ -190,6 +193,7 @@ class Move {
     const { device } = this.#source;
     const there = this.#target;
     if (this.#swapped) this.#swap(there.device, device);
+    if (!this.#stopped) return;
     if (this.#adopted) there.host.gpu.abandonBarMemory(there.vfid);
     try {
       await device.setMigrationState(MIG_STATE.RUNNING);

@@ -61,6 +61,16 @@ interface ServeCommon {
 export type ServeOptions = ServeCommon &
   ((EmulatedHostOptions & { readonly pf?: undefined }) | LinuxHostOptions);
 
+/** Whose place to take. */
+export interface TakeOverOptions {
+  /** A socket of the running server. */
+  readonly path: string;
+  /** As of {@link ServeOptions}; that of the running server unless given. */
+  readonly pollUs?: number | undefined;
+  /** For tests: the step at which this process ends itself with SIGKILL. */
+  readonly dieAt?: string | undefined;
+}
+
 /** A request to the serving thread. */
 export type ServeRequest =
   | { readonly op: 'status' }
@@ -108,6 +118,8 @@ export type ServeEvent = {
 /** A message of the serving thread. */
 export type FromServer =
   | { readonly type: 'ready'; readonly vfs: readonly VfStatus[] }
+  /** Another process serves from now on; guests were held so long. */
+  | { readonly type: 'handed-over'; readonly holdMs: number }
   | { readonly type: 'failed'; readonly error: ServeError }
   | { readonly type: 'event'; readonly event: ServeEvent }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }

@@ -1,14 +1,29 @@
 /** The thread that holds one GPU and answers the sockets of its VFs. Entry of a worker. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Fault, toFault } from '../base/fault.ts';
-import { migStateName } from '../vfio/migration-state.ts';
-import { VfioUserServer } from '../vfio-user/server.ts';
+import { UnixSocket } from '../sys/unix-socket.ts';
+import { MIG_STATE, migStateName } from '../vfio/migration-state.ts';
+import type { MigrationData } from '../vfio/vfio-device.ts';
+import { type ServedSocketState, VfioUserServer } from '../vfio-user/server.ts';
 import { ServerLoop } from '../vfio-user/server-loop.ts';
 import { EmulatedHost } from './emulated-host.ts';
+import { type HandedVf, handOver } from './handover-source.ts';
+import {
+  awaitGo,
+  HANDOVER_TIMEOUT_MS,
+  type HandoverOffer,
+  type HandoverStep,
+  offerOf,
+  prepareVf,
+  receiveVf,
+  type TakenVf,
+} from './handover-target.ts';
+import { HANDOVER_VERSION, HandoverWire } from './handover-wire.ts';
 import { LinuxHost } from './linux-host.ts';
 import { encodeRefusal } from './refusal-json.ts';
 import { answerControl } from './rehome-control.ts';
-import { DEFAULT_PF_NAME, rehomeServed, type VfPlace } from './rehome-served.ts';
+import type { HomedVf } from './rehome.ts';
+import { DEFAULT_PF_NAME, homeOf, rehomeServed, type VfPlace } from './rehome-served.ts';
 import { logDevice, logFunctions, logPf, logServer } from './serve-log.ts';
 import type {
   FromServer,
@@ -18,6 +33,7 @@ import type {
   ServeEvent,
   ServeOptions,
   ServeRequest,
+  TakeOverOptions,
   ToServer,
   VfStatus,
 } from './serve-messages.ts';
@@ -42,25 +58,81 @@ class ServingThread {
   /** Address of the PF of a real GPU. */
   readonly #pf: string | undefined;
   readonly #loop: ServerLoop;
+  readonly #options: ServeOptions;
   readonly #served: Served[] = [];
 
-  private constructor(hosts: ReadonlyMap<string, VfHost>, loop: ServerLoop, pf: string | undefined) {
+  private constructor(
+    hosts: ReadonlyMap<string, VfHost>,
+    loop: ServerLoop,
+    options: ServeOptions,
+  ) {
     this.#hosts = hosts;
+    this.#options = options;
     const [first = ''] = hosts.keys();
     this.#first = first;
-    this.#pf = pf;
+    this.#pf = options.pf;
     this.#loop = loop;
+  }
+
+  /**
+   * Takes the place of the server at a path, which then ends.
+   * @throws {Fault} what it or making the hosts says; it serves on then, and nothing is left behind
+   */
+  static async takeOver({ path, pollUs, dieAt }: TakeOverOptions): Promise<ServingThread> {
+    const { offer, wire } = offerOf(path);
+    const reached = (step: HandoverStep) => {
+      if (dieAt === step) process.kill(process.pid, 'SIGKILL');
+    };
+    reached('offered');
+    const options: ServeOptions = { ...offer.options, ...(pollUs === undefined ? {} : { pollUs }) };
+    const loop = new ServerLoop(options.pollUs === undefined ? {} : { pollUs: options.pollUs });
+    const thread = new ServingThread(await makeHosts(options, loop), loop, options);
+    try {
+      const prepared: { target: HomedVf; data: MigrationData }[] = [];
+      for (const { home } of offer.vfs) {
+        const host = emulated(thread.#host(home.pf));
+        const target = { host, vfid: home.vfid, device: await host.open(home.vfid) };
+        prepared.push({ target, data: await prepareVf(target, home) });
+      }
+      wire.sendJson({ step: 'ready' });
+      reached('ready');
+      const taken: TakenVf[] = [];
+      for (const { target, data } of prepared) {
+        reached('streaming');
+        const state = await receiveVf(wire, data);
+        await target.device.setMigrationState(MIG_STATE.STOP);
+        target.host.gpu.adoptBarMemory(target.vfid, state.memory);
+        target.device.attach({ ...state.attachment, mappings: [] });
+        taken.push({ target, state });
+      }
+      reached('loaded');
+      awaitGo(wire);
+      reached('go');
+      for (const [index, { target, state }] of taken.entries()) {
+        const { vfid, home } = offer.vfs[index] as HandoverOffer['vfs'][number];
+        const socket = { vfid, path: state.server.path };
+        const server = thread.#listen(socket, { pf: home.pf, ...target }, state.server);
+        await target.device.setMigrationState(MIG_STATE.RUNNING);
+        server.release();
+      }
+      return thread;
+    } catch (error) {
+      await thread.#end();
+      throw error;
+    } finally {
+      wire.close();
+    }
   }
 
   /** @throws {Fault} what making the host or listening says; nothing is left behind then */
   static async start(options: ServeOptions): Promise<ServingThread> {
-    const { pollUs, pf } = options;
+    const { pollUs } = options;
     const loop = new ServerLoop(pollUs === undefined ? {} : { pollUs });
     const hosts = await makeHosts(options, loop).catch(async (error: unknown) => {
       await loop.stop();
       throw error;
     });
-    const thread = new ServingThread(hosts, loop, pf);
+    const thread = new ServingThread(hosts, loop, options);
     for (const host of hosts.values())
       if (host instanceof LinuxHost)
         host.events.on(({ type, vfid }) => {
@@ -125,9 +197,16 @@ class ServingThread {
   }
 
   async #serve(socket: ServedSocket): Promise<void> {
-    const { vfid, path, fd } = socket;
+    const { vfid } = socket;
     const host = this.#host(this.#first);
     const device = await host.open(vfid);
+    this.#listen(socket, { pf: this.#first, host, vfid, device }, undefined);
+  }
+
+  /** @param from the server in another process whose place this one takes */
+  #listen(socket: ServedSocket, home: VfPlace, from: ServedSocketState | undefined): VfioUserServer {
+    const { vfid, path, fd } = socket;
+    const { device } = home;
     logDevice(device.events, vfid, say);
     let refusal: Fault | undefined;
     const server = new VfioUserServer({
@@ -140,21 +219,58 @@ class ServingThread {
         }),
         ...(refusal === undefined ? {} : { refusal: encodeRefusal(refusal) }),
       }),
-      control: async (request) => await answerControl(request, (to) => this.#rehome(served, to)),
+      control: async (request) => await answerControl(request, {
+          rehome: (to) => this.#rehome(served, to),
+          takeover: (version) => this.#offer(version),
+        }),
+      ...(from === undefined ? {} : { from }),
       ...(path === undefined ? {} : { socketPath: path }),
       ...(fd === undefined ? {} : { listenFd: fd }),
     });
-    const served: Served = {
-      socket,
-      server,
-      home: { pf: this.#first, host, vfid, device },
-      moving: false,
-    };
+    const served: Served = { socket, server, home, moving: false };
     server.events.on((event) => {
       if (event.type === 'refused' && event.role === 'migration') refusal = event.fault;
     });
     logServer(server.events, vfid, say);
     this.#served.push(served);
+    return server;
+  }
+
+  /** Offers to hand everything over, and does so when the other process is ready. */
+  async #offer(version: unknown): Promise<{ offer: HandoverOffer; socket: UnixSocket }> {
+    if (version !== HANDOVER_VERSION)
+      throw new Fault('EPROTO', `it speaks version ${HANDOVER_VERSION}, not ${String(version)}`);
+    if (this.#served.some(({ moving }) => moving)) throw new Fault('EBUSY', 'a VF is being moved');
+    const vfs = this.#served.map(({ home, server }) => ({
+      ...home,
+      host: emulated(home.host),
+      server,
+    }));
+    const offered = this.#served.map(({ socket, home }) => ({
+      vfid: socket.vfid,
+      home: homeOf(home.pf, emulated(home.host), home.vfid),
+    }));
+    for (const served of this.#served) served.moving = true;
+    const [mine, socket] = UnixSocket.pair();
+    void this.#handOver(vfs, new HandoverWire(mine, HANDOVER_TIMEOUT_MS));
+    return { offer: { version, options: this.#options, vfs: offered }, socket };
+  }
+
+  async #handOver(vfs: readonly HandedVf[], wire: HandoverWire): Promise<void> {
+    const log = (level: ServeEvent['level'], message: string, details: ServeEvent['details']) =>
+      say({ type: 'event', event: { vfid: 0, level, message, details } });
+    try {
+      const holdMs = await handOver(vfs, wire, this.#loop);
+      log('info', 'handed over to another process', { holdMs });
+      say({ type: 'handed-over', holdMs });
+      void this.#loop.stop();
+    } catch (error) {
+      const { code, message } = toFault(error);
+      log('warn', 'not handed over', { errno: code, reason: message });
+    } finally {
+      for (const served of this.#served) served.moving = false;
+      wire.close();
+    }
   }
 
   async #rehome(served: Served | undefined, to: RehomeRequest): Promise<RehomeAnswer> {
@@ -197,6 +313,12 @@ class ServingThread {
     for (const { home } of this.#served) await home.device.close();
     for (const host of this.#hosts.values()) await host.close();
   }
+}
+
+/** @throws {Fault} EOPNOTSUPP for a real one */
+function emulated(host: VfHost): EmulatedHost {
+  if (host instanceof EmulatedHost) return host;
+  throw new Fault('EOPNOTSUPP', 'VFs of a real GPU cannot be handed over');
 }
 
 /** The PFs by their names. */
@@ -244,7 +366,11 @@ port.on('message', ({ id, request }: ToServer) => {
 
 let thread: ServingThread | undefined;
 try {
-  thread = await ServingThread.start(workerData as ServeOptions);
+  const wanted = workerData as ServeOptions | { readonly takeOver: TakeOverOptions };
+  thread =
+    'takeOver' in wanted
+      ? await ServingThread.takeOver(wanted.takeOver)
+      : await ServingThread.start(wanted);
   say({ type: 'ready', vfs: await thread.status() });
   await thread.run();
 } catch (error) {

@@ -129,10 +129,9 @@ export class PciIrqs {
     this.#intxDisabled = false;
   }
 
-  /** Takes every eventfd away from the function, to give it to another one; it is the caller's. */
-  detach(): IrqState {
-    const { pciFunction } = this.#host;
-    const state: IrqState = {
+  /** What {@link detach} would give; the eventfds stay. */
+  get state(): IrqState {
+    return {
       enabled: this.#enabled,
       allocated: this.#allocated,
       triggers: [...this.#triggers],
@@ -140,6 +139,12 @@ export class PciIrqs {
       masked: this.#masked,
       intxDisabled: this.#intxDisabled,
     };
+  }
+
+  /** Takes every eventfd away from the function, to give it to another one; it is the caller's. */
+  detach(): IrqState {
+    const { pciFunction } = this.#host;
+    const { state } = this;
     if (this.#enabled === INTX) pciFunction.connectIntx?.(null);
     for (const [vector] of state.triggers)
       if (state.enabled !== INTX) pciFunction.setIrqTrigger(state.enabled as number, vector, null);

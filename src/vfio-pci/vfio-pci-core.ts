@@ -180,16 +180,24 @@ export class VfioPciCore implements VfioDevice {
    * @throws {Fault} ENODEV; EBUSY while writes are logged, which another device would not see
    */
   detach(): Attachment {
+    const attachment = this.attachment();
+    this.#irqs.detach();
+    this.dmaUnmapAll();
+    return attachment;
+  }
+
+  /**
+   * What {@link detach} would give; all of it stays in use.
+   * @throws {Fault} ENODEV; EBUSY as {@link detach}
+   */
+  attachment(): Attachment {
     const { config } = this.#open();
     if (this.#dmaLogger?.active === true)
       throw new Fault('EBUSY', 'the writes of this device are being logged', {
         hint: 'wait until the migration of the guest is over',
       });
-    const state = config.state();
-    const irqs = this.#irqs.detach();
     const mappings = [...this.#dmaMap.mappings];
-    this.dmaUnmapAll();
-    return { config: state, irqs, mappings };
+    return { config: config.state(), irqs: this.#irqs.state, mappings };
   }
 
   /**

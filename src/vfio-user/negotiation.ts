@@ -75,6 +75,9 @@ export class NegotiatedClient implements Client {
   /** Answer to a `control` request, told in the capability `xe_vfio`. */
   answer: Readonly<Record<string, unknown>> | undefined;
 
+  /** A socket that goes with {@link answer}. */
+  answerSocket: UnixSocket | undefined;
+
   /** @param trusted whether its unsealed memory may be mapped */
   constructor(
     server: ServerState,
@@ -125,6 +128,11 @@ export class NegotiatedClient implements Client {
     return this.answer === undefined ? told : { ...told, control: this.answer };
   }
 
+  /** True when messages go to the client through a socket of their own. */
+  get hasTwin(): boolean {
+    return this.#twin !== undefined;
+  }
+
   /** Names that the reply may mention. */
   get named(): ReadonlySet<string> {
     return this.#named;
@@ -132,13 +140,17 @@ export class NegotiatedClient implements Client {
 
   /** Descriptors that go with the reply to VERSION, borrowed. */
   get replyFds(): readonly number[] {
-    return this.#twinPeer === undefined ? [] : [this.#twinPeer.fd];
+    return [this.#twinPeer, this.answerSocket].flatMap((socket) =>
+      socket === undefined ? [] : [socket.fd],
+    );
   }
 
   /** Closes what only the reply needed. */
   replied(): void {
     this.#twinPeer?.close();
     this.#twinPeer = undefined;
+    this.answerSocket?.close();
+    this.answerSocket = undefined;
   }
 
   /** Lets go of the client's memory, which the device must have forgotten. Idempotent. */

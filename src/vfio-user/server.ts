@@ -17,7 +17,7 @@ import type { VfioDevice } from '../vfio/vfio-device.ts';
 import { decodeVersion } from './capabilities.ts';
 import { disableIrqs } from './command-irq.ts';
 import type { ServerState } from './commands.ts';
-import { Connection, type ConnectionHost } from './connection.ts';
+import { Connection, type ConnectionHost, type ConnectionState } from './connection.ts';
 import { MigrationSession } from './migration-session.ts';
 import { NegotiatedClient, type ServerLimits } from './negotiation.ts';
 import { commandName, DEFAULT_LIMITS, PROTOCOL_VERSION } from './protocol.ts';
@@ -55,7 +55,26 @@ export interface VfioUserServerOptions extends Partial<ServerLimits> {
    * Does what a migration client asks with the member `control` of its capability `xe_vfio`, before it
    * is answered; the answer goes back in the same member. Never throws.
    */
-  readonly control?: ((request: unknown) => Promise<Readonly<Record<string, unknown>>>) | undefined;
+  readonly control?: ((request: unknown) => Promise<ControlAnswer>) | undefined;
+  /** A server of another process whose place this one takes, instead of a path or a descriptor. */
+  readonly from?: ServedSocketState | undefined;
+}
+
+/** Answer to a `control` request. */
+export interface ControlAnswer {
+  readonly told: Readonly<Record<string, unknown>>;
+  /** A socket to go with it, taken over. */
+  readonly socket?: UnixSocket | undefined;
+}
+
+/** A server as it goes from one process to another; descriptors are borrowed on the way out. */
+export interface ServedSocketState {
+  readonly path: string | undefined;
+  readonly listener: number;
+  /** The VMM, if one is connected. */
+  readonly vmm: ConnectionState | undefined;
+  /** The device is to be reset before the next VMM. */
+  readonly resetDue: boolean;
 }
 
 /** True when feature DMA_LOGGING is there: stopping what does not run changes nothing. */
@@ -78,6 +97,7 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
   readonly #control: VfioUserServerOptions['control'];
   /** Resolves when VMMs may be served. */
   #held: Promise<void> = Promise.resolve();
+  #release: (() => void) | undefined;
   readonly #limits: ServerLimits;
   readonly #trustClient: boolean | undefined;
   readonly #path: SocketPath | undefined;
@@ -113,9 +133,11 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
       dmaLogging: canLog(device),
       extension: options.extension,
     };
-    if (socketPath !== undefined) this.#path = new SocketPath(socketPath);
-    this.#listener =
-      this.#path?.socket ?? (listenFd === undefined ? undefined : new UnixSocket(listenFd));
+    const { from } = options;
+    if (from?.path !== undefined) this.#path = new SocketPath(from.path, from.listener);
+    else if (socketPath !== undefined) this.#path = new SocketPath(socketPath);
+    const given = from?.listener ?? listenFd;
+    this.#listener = this.#path?.socket ?? (given === undefined ? undefined : new UnixSocket(given));
     if (this.#listener === undefined) throw new TypeError('neither a socketPath nor a listenFd');
     loop.own(this);
     // A connection that was given up before its accept must not hold the thread.
@@ -123,6 +145,53 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     if (this.#listener.isListening)
       this.#watch = loop.watch(this.#listener.fd, POLL.IN, { ready: () => this.#accept() });
     else this.#adopt(this.#listener);
+    this.#resetDue = from?.resetDue ?? false;
+    if (from?.vmm !== undefined) this.#takeVmm(from.vmm);
+  }
+
+  /** Serves the VMM that was taken over from another process. */
+  release(): void {
+    this.#release?.();
+  }
+
+  /** Goes on with the VMM of another process, which is held until {@link release}. */
+  #takeVmm(state: ConnectionState): void {
+    const connection = new Connection(this, this.#nextId++, new UnixSocket(state.socket));
+    this.#connections.add(connection);
+    void this.#slot.take(connection);
+    const message = decodeVersion(state.hello);
+    const { trusted } = this.#trust(connection);
+    const client = new NegotiatedClient(this.#state, this.#limits, message, connection, trusted);
+    client.replied();
+    const { device } = this.#state;
+    for (const { request, fd } of state.dma)
+      client.dma.map(request, fd, (mapping) => device.dmaMap(mapping));
+    connection.import(client, state);
+    this.#held = new Promise((resolve) => {
+      this.#release = resolve;
+    });
+    void connection.hold(this.#held);
+  }
+
+  /**
+   * What another process needs to take this server's place. The server must be held.
+   * @throws {Fault} EOPNOTSUPP for a socket that was given connected, or a VMM with a second socket
+   */
+  export(): ServedSocketState {
+    if (this.#listener?.isListening !== true)
+      throw new Fault('EOPNOTSUPP', 'a socket that was given connected cannot be handed over');
+    const vmm = [...this.#connections].find(({ client }) => client?.role === 'vmm');
+    return {
+      path: this.#path?.path,
+      listener: this.#listener.fd,
+      vmm: vmm?.export(),
+      resetDue: this.#resetDue,
+    };
+  }
+
+  /** Another process serves in this one's place: closing leaves the socket's file where it is. */
+  handedOver(): void {
+    this.#path?.forget();
   }
 
   /**
@@ -207,7 +276,8 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     const answer = request === undefined ? undefined : await this.#control?.(request);
     const { trusted, reason } = this.#trust(connection);
     const client = new NegotiatedClient(this.#state, this.#limits, message, connection, trusted);
-    client.answer = answer;
+    client.answer = answer?.told;
+    client.answerSocket = answer?.socket;
     const { id } = connection;
     const { extension } = message.capabilities;
     this.events.emit({ type: 'negotiated', connection: id, role, minor: client.minor, extension });

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { enabledVfs } from '../../app/linux-host.ts';
-import type { ServedHost, VfStatus } from '../../app/serve.ts';
+import { ServedHost, type VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
 import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
@@ -17,6 +17,7 @@ interface ServeFlags extends Omit<ServeSettings, 'served' | 'pfNames'> {
   readonly vf?: readonly (number | 'all')[];
   readonly socketPath?: string;
   readonly pf?: string;
+  readonly takeover?: string;
   readonly stats?: true;
 }
 
@@ -51,17 +52,26 @@ export function define(command: Command, context: CommandContext): void {
       'look so long for the next message before sleeping',
       integerOption(0, 1_000_000),
     )
+    .option(
+      '--takeover <socket>',
+      'take the place of the server at this socket, with its clients; it then ends',
+    )
     .option('--stats', 'show what each VF was made to do, at the end and on SIGUSR1')
     .action(async (flags: ServeFlags) => await run(flags, context));
   examples(command, [
     'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
     'xe-vfio serve --platform ptl --vfs 7 --vf all --socket /run/vf%d.sock',
+    'xe-vfio serve --takeover /run/vf1.sock',
     'xe-vfio serve --pf 0000:03:00.0 --vf 1 --socket /run/vf1.sock',
   ]);
 }
 
 async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
-  const { output, signal } = context;
+  const { takeover, pollUs } = flags;
+  if (takeover !== undefined) {
+    context.doing = `take-over of ${takeover}`;
+    return await serve(await ServedHost.takeOver({ path: takeover, pollUs }), flags, context);
+  }
   const socket = flags.socket ?? flags.socketPath;
   if (flags.socket !== undefined && flags.socketPath !== undefined)
     throw new UsageFault('--socket and --socket-path are the same thing; give one');
@@ -69,7 +79,11 @@ async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
     throw new UsageFault('neither --socket nor --fd was given');
   context.doing = `serve on ${socket ?? `descriptor ${flags.fd}`}`;
   const served = flags.pf === undefined ? servedVfs(flags) : await realVfs(flags, flags.pf);
-  const host = await serveVfs({ ...flags, pfNames: flags.pfs, socket, served });
+  await serve(await serveVfs({ ...flags, pfNames: flags.pfs, socket, served }), flags, context);
+}
+
+async function serve(host: ServedHost, flags: ServeFlags, context: CommandContext): Promise<void> {
+  const { output, signal } = context;
   const show = async () => {
     if (flags.stats === true) await showStats(host, context);
   };
