@@ -1,14 +1,17 @@
 /**
  * Moves the VF of a running guest, again and again, and says what the guest made of it.
  *
- *     node guest/moves.mjs [--platform ptl|bmg] [--count N] [--every MS] [--transparent]
- *                          [--overlap] [--withhold TYPE] [--json]
+ *     node guest/moves.mjs [--platform ptl|bmg] [--count N] [--every MS] [--transparent | --takeover]
+ *                          [--withhold TYPE] [--log FILE] [--drm-debug MASK] [--json] [--verbose]
+ *
+ * Re-homes the VF unless `--takeover`, which replaces the serving process each time. `--withhold`
+ * keeps the first packet of a type back (3 GGTT, 4 MMIO, 5 GuC), which must fail.
  *
  * The guest runs the exerciser's loop: jobs on every engine whose results are known, in buffers that
  * only the device writes. Needs the guest rig and `npm run build`. Exit code 0 when no job was bad,
  * xe recovered from each move (or noticed nothing), and its log has nothing worse.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -16,7 +19,8 @@ import { GUEST_PATH } from '../dist/app/guest-initramfs.js';
 import { judgeKernelLog, logLineText } from '../dist/app/guest-log.js';
 import { prepareExerciser, prepareRig } from '../dist/app/guest-rig.js';
 import { GuestSession } from '../dist/app/guest-session.js';
-import { ServedHost } from '../dist/app/serve.js';
+import { requestRehome } from '../dist/app/rehome-control.js';
+import { ServerProcess } from '../dist/app/server-process.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -24,7 +28,10 @@ const { values: flags } = parseArgs({
     count: { type: 'string', default: '30' },
     every: { type: 'string', default: '50' },
     transparent: { type: 'boolean', default: false },
+    takeover: { type: 'boolean', default: false },
     withhold: { type: 'string' },
+    log: { type: 'string' },
+    'drm-debug': { type: 'string' },
     json: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
@@ -32,6 +39,8 @@ const { values: flags } = parseArgs({
 const count = Number(flags.count);
 const everyMs = Number(flags.every);
 const VFS = 4;
+/** The guest's driver is not to learn of the moves. */
+const unnoticed = flags.transparent || flags.takeover;
 /** How long the guest may take to say that it has recovered. */
 const RECOVERY_MS = 60_000;
 /** The loop is longer than any run; it is ended by a signal. */
@@ -44,17 +53,9 @@ const exerciser = await prepareExerciser(rig);
 const directory = await mkdtemp('/tmp/xe-vfio-moves-');
 const socket = join(directory, 'vf.sock');
 const discrete = flags.platform === 'bmg';
-const host = await ServedHost.start({
-  platform: flags.platform,
-  vfs: VFS,
-  pfNames: ['a', 'b'],
-  vramSize: discrete ? 256 * 2 ** 20 : undefined,
-  sockets: [{ vfid: 1, path: socket }],
-});
-host.events.on(({ level, message, details }) => {
-  if (level === 'warn' || level === 'error' || flags.verbose)
-    say(`server, ${level}: ${message} ${JSON.stringify(details)}`);
-});
+const memory = discrete ? ['--vram', '256M'] : [];
+const serve = ['--platform', flags.platform, '--vfs', String(VFS), '--pfs', 'a,b', ...memory];
+let server = await ServerProcess.start([...serve, '--socket', socket]);
 let session;
 try {
   session = await GuestSession.start({
@@ -65,6 +66,7 @@ try {
     smp: 2,
     memory: 2 ** 30,
     files: [{ path: GUEST_PATH.EXERCISER, from: exerciser }],
+    moduleArgs: flags['drm-debug'] === undefined ? {} : { drm: `debug=${flags['drm-debug']}` },
   });
   say(`booted in ${(await session.waitBoot()).toFixed(0)} ms`);
   const { devices } = await session.waitProbe();
@@ -77,18 +79,19 @@ try {
   const moves = [];
   for (let n = 0; n < count; n++) {
     const at = performance.now();
-    moves.push(await host.ask({ op: 'rehome', socket: 0, to: target(n) }));
+    moves.push(flags.takeover ? await takeOver() : await requestRehome(socket, target(n)));
     await sleep(Math.max(0, everyMs - (performance.now() - at)));
   }
   say(`moved ${moves.length} times`);
   await sleep(3000);
-  await recovered(session, flags.transparent ? 0 : 1);
+  await recovered(session, unnoticed ? 0 : 1);
   await session.run(`killall -TERM $(basename ${GUEST_PATH.EXERCISER})`);
   const jobs = await total.ended;
   const lines = await session.dmesg();
   const findings = judgeKernelLog(lines, [device.address]);
   const recoveries = lines.filter(({ text }) => /migration recovery (completed|ended|done)/i.test(text));
-  const noticed = lines.filter(({ text }) => /migrat/i.test(text));
+  const noticed = lines.filter(({ phase, text }) => phase === 'moves' && /xe .*migrat/i.test(text));
+  if (flags.log !== undefined) await writeFile(flags.log, lines.map(logLineText).join('\n'));
   const result = {
     platform: flags.platform,
     moves: moves.length,
@@ -99,7 +102,7 @@ try {
     unexpected: findings.unexpected.map(logLineText),
     ...figures(moves),
   };
-  const isRecovered = flags.transparent ? noticed.length === 0 : recoveries.length > 0;
+  const isRecovered = unnoticed ? noticed.length === 0 : recoveries.length > 0;
   const ok =
     jobs.bad === 0 && jobs.jobs > 0 && isRecovered && result.unexpected.length === 0;
   if (flags.verbose || !ok) for (const line of lines.slice(-40)) say(logLineText(line));
@@ -108,8 +111,17 @@ try {
   process.exitCode = ok ? 0 : 1;
 } finally {
   await session?.kill();
-  await host.stop();
+  await server.stop();
   await rm(directory, { recursive: true, force: true });
+}
+
+/** Another process takes the running one's place. */
+async function takeOver() {
+  const at = performance.now();
+  const before = server;
+  server = await ServerProcess.start(['--takeover', socket]);
+  await before.gone();
+  return { holdMs: performance.now() - at };
 }
 
 /** Where the n-th move goes. */

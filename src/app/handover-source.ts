@@ -56,6 +56,7 @@ export async function handOver(
     host.gpu.abandonBarMemory(vfid);
     server.handedOver();
   }
+  for (const release of releases) release();
   return performance.now() - startedAt;
 }
 

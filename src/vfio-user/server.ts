@@ -189,9 +189,15 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     };
   }
 
-  /** Another process serves in this one's place: closing leaves the socket's file where it is. */
+  /**
+   * Another process serves in this one's place: its VMM is let go of, and closing leaves the socket's
+   * file where it is. Comes before the release of the hold.
+   */
   handedOver(): void {
     this.#path?.forget();
+    this.#watch?.remove();
+    for (const connection of this.#connections)
+      if (connection.client?.role === 'vmm') connection.close('another process serves it now');
   }
 
   /**
