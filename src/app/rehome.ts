@@ -13,6 +13,9 @@ import type { EmulatedHost } from './emulated-host.ts';
 /** Bytes that are read of the stream at a time. */
 const READ_SIZE = 16 * 2 ** 20;
 
+/** Bytes of VRAM that memory is found for at a time: some milliseconds. */
+const POPULATE_STEP = 8 * 2 ** 20;
+
 /** A VF of an emulated PF and the device that is open on it. */
 export interface HomedVf {
   readonly host: EmulatedHost;
@@ -123,6 +126,8 @@ class Move {
   readonly #target: HomedVf;
   readonly #server: HeldServer;
   #stopped = false;
+  /** Lets go of the target's own memory. */
+  #discard = () => {};
   #swapped = false;
   #adopted = false;
 
@@ -136,6 +141,7 @@ class Move {
   async prepare(transparent: boolean): Promise<MigrationData> {
     const { host, vfid, device } = this.#target;
     if (transparent) host.gpu.restoreTransparently(vfid);
+    for (const vf of [this.#source, this.#target]) await populate(vf);
     return await begin(device, MIG_STATE.RESUMING);
   }
 
@@ -167,7 +173,7 @@ class Move {
       throw error;
     }
     this.#adopted = true;
-    there.host.gpu.adoptBarMemory(there.vfid, memory);
+    this.#discard = there.host.gpu.adoptBarMemory(there.vfid, memory);
     this.#swap(device, there.device);
     this.#swapped = true;
     laps.push(performance.now());
@@ -183,6 +189,7 @@ class Move {
   /** The target runs: what is left of the source goes. */
   async finish(): Promise<void> {
     const { host, vfid, device } = this.#source;
+    this.#discard();
     host.gpu.abandonBarMemory(vfid);
     await device.reset();
     await device.close();
@@ -193,6 +200,7 @@ class Move {
     const { device } = this.#source;
     const there = this.#target;
     if (this.#swapped) this.#swap(there.device, device);
+    this.#discard();
     if (!this.#stopped) return;
     if (this.#adopted) there.host.gpu.abandonBarMemory(there.vfid);
     try {
@@ -220,6 +228,15 @@ async function begin(device: XeVfioPci, state: number): Promise<MigrationData> {
   const data = await device.setMigrationState(state);
   if (data === undefined) throw new Fault('EBUSY', 'the migration state of the VF is not RUNNING');
   return data;
+}
+
+/**
+ * Has the system find memory for all of a VF's VRAM while the guest runs: both reading and writing the
+ * stream touch all of it, and the guest would wait for that.
+ */
+async function populate({ host, vfid }: HomedVf): Promise<void> {
+  for (let at = 0; host.gpu.populateVram(vfid, at, POPULATE_STEP); at += POPULATE_STEP)
+    await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** @returns bytes that went over */

@@ -56,15 +56,27 @@ export class DeviceMemory {
 
   /**
    * Takes `memfd`, which a VMM may have mapped, in place of what is there; views that were made
-   * before show nothing any more.
+   * before go with it.
+   * @returns lets go of what was there, which may take long
    * @throws {Fault} EINVAL when it has another size; nothing has changed then
    */
-  adopt(memfd: Memfd): void {
+  adopt(memfd: Memfd): () => void {
     const wanted = this.fdOffset + this.size;
     if (memfd.size !== wanted)
       throw new Fault('EINVAL', `memory of ${memfd.size} bytes in place of ${wanted}`);
-    this.abandon();
+    const old = { mapping: this.#mapping, memfd: this.#memfd };
+    this.#mapping = undefined;
     this.#memfd = memfd;
+    return () => {
+      old.mapping?.close();
+      old.memfd?.close();
+    };
+  }
+
+  /** Has the system find memory for a range now, so that nobody waits for that later. */
+  populate(offset: number, length: number): void {
+    this.#mapping ??= this.#open().map(this.fdOffset, this.size);
+    this.#mapping.populate(offset, length);
   }
 
   /** Lets go of what is there, which is somebody else's by now: it is zeroed memory again. */

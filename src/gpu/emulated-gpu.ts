@@ -141,9 +141,10 @@ export class EmulatedGpu {
   /**
    * Puts the memory of another VF, which a VMM may have mapped, in place of a loaded VF's own.
    * What was loaded into VRAM gives way to it: the VMM's processors went on writing there.
+   * @returns lets go of the VF's own memory, which may take long
    * @throws {Fault} ENODEV; EINVAL when it does not fit; the memfds are closed then
    */
-  adoptBarMemory(vfid: number, { ggtt, vram }: VfBarMemory): void {
+  adoptBarMemory(vfid: number, { ggtt, vram }: VfBarMemory): () => void {
     this.#check(vfid);
     const window = this.#ggtt.window(vfid);
     const own = this.#vram?.object(vfid);
@@ -154,8 +155,22 @@ export class EmulatedGpu {
       throw new Fault('EINVAL', `VF${vfid} has not what the other VF has`);
     }
     window.carry(ggtt);
-    if (vram !== undefined) this.#vram?.adopt(vfid, vram);
+    const discard = vram === undefined ? undefined : this.#vram?.adopt(vfid, vram);
     this.#function(vfid).invalidateTlbs();
+    return discard ?? (() => {});
+  }
+
+  /**
+   * Has the system find memory for a range of a VF's VRAM now; beyond its end for nothing.
+   * @returns true when there is more behind the range
+   * @throws {Fault} ENODEV
+   */
+  populateVram(vfid: number, offset: number, length: number): boolean {
+    this.#check(vfid);
+    const vram = this.#vram?.object(vfid);
+    if (vram === undefined || offset >= vram.size) return false;
+    vram.memory.populate(offset, Math.min(length, vram.size - offset));
+    return offset + length < vram.size;
   }
 
   /** Lets go of a stopped VF's memory that another VF has taken over. @throws {Fault} ENODEV */

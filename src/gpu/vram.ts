@@ -58,11 +58,16 @@ export class VfVram implements VramObject {
     this.memory.clear();
   }
 
-  /** Takes `memfd` in place of its memory. @throws {Fault} EINVAL when it has another size */
-  adopt(memfd: Memfd): void {
-    this.memory.adopt(memfd);
+  /**
+   * Takes `memfd` in place of its memory.
+   * @returns lets go of what was there
+   * @throws {Fault} EINVAL when it has another size
+   */
+  adopt(memfd: Memfd): () => void {
+    const discard = this.memory.adopt(memfd);
     this.#windows.length = 0;
     this.#views.length = 0;
+    return discard;
   }
 
   /** Lets go of memory that another VF has taken over: it is zeroed memory again. */
@@ -128,13 +133,15 @@ export class Vram implements VramPort {
 
   /**
    * Gives `vfid` other memory for what it owns.
+   * @returns lets go of what was there
    * @throws {Fault} EINVAL when it has another size, or `vfid` owns nothing
    */
-  adopt(vfid: number, memfd: Memfd): void {
+  adopt(vfid: number, memfd: Memfd): () => void {
     const object = this.#objects.get(vfid);
     if (object === undefined) throw new Fault('EINVAL', `VF${vfid} has no VRAM`);
-    object.adopt(memfd);
+    const discard = object.adopt(memfd);
     this.#version++;
+    return discard;
   }
 
   /** Lets go of the memory of `vfid` that another VF has taken over. */
