@@ -121,7 +121,8 @@ async function takeOver() {
   const before = server;
   server = await ServerProcess.start(['--takeover', socket]);
   await before.gone();
-  return { holdMs: performance.now() - at };
+  const [vf] = await server.ask({ op: 'status' });
+  return { holdMs: vf.heldMs, totalMs: performance.now() - at };
 }
 
 /** Where the n-th move goes. */
@@ -165,8 +166,12 @@ async function recovered(guest, wanted) {
 /** Median and worst of each part. */
 function figures(moves) {
   const told = {};
-  for (const key of ['holdMs', 'stopMs', 'copyMs', 'loadMs', 'swapMs', 'runMs', 'bytes']) {
-    const values = moves.map((move) => move[key]).sort((a, b) => a - b);
+  for (const key of ['holdMs', 'stopMs', 'copyMs', 'loadMs', 'swapMs', 'runMs', 'bytes', 'totalMs']) {
+    const values = moves
+      .map((move) => move[key])
+      .filter((value) => value !== undefined)
+      .sort((a, b) => a - b);
+    if (values.length === 0) continue;
     const round = (value) => Math.round((value ?? 0) * 100) / 100;
     told[key] = { median: round(values[values.length >> 1]), worst: round(values.at(-1)) };
   }

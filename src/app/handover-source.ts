@@ -45,7 +45,7 @@ export async function handOver(
       await send(vf, wire);
     }
     expect(wire, 'loaded');
-    wire.sendJson({ step: 'go' });
+    wire.sendJson({ step: 'go', heldMs: performance.now() - startedAt });
   } catch (error) {
     abort(wire);
     for (const { device } of stopped) await device.setMigrationState(MIG_STATE.RUNNING);

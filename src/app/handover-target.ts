@@ -93,11 +93,14 @@ export async function receiveVf(wire: HandoverWire, data: MigrationData): Promis
  * Says that everything is here and waits for `go`. A running server that is gone by then has left
  * the guests to this one.
  *
+ * @returns milliseconds for which guests were held so far, undefined when nobody is left to say
  * @throws {Fault} ECANCELED when it has called the hand-over off
  */
-export function awaitGo(wire: HandoverWire): void {
+export function awaitGo(wire: HandoverWire): number | undefined {
   wire.sendJson({ step: 'loaded' });
   const frame = wire.receive();
   if (frame !== undefined && frame.json?.['step'] !== 'go')
     throw new Fault('ECANCELED', 'the running server has called the hand-over off');
+  const heldMs = frame?.json?.['heldMs'];
+  return typeof heldMs === 'number' ? heldMs : undefined;
 }

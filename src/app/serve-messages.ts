@@ -89,6 +89,8 @@ export interface VfStatus {
   readonly pf: string | undefined;
   /** Name of the migration state, undefined without migration. */
   readonly state: string | undefined;
+  /** After a take-over: milliseconds for which its guest was held. */
+  readonly heldMs?: number | undefined;
 }
 
 /** The answer to each request. */

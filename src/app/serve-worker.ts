@@ -60,6 +60,8 @@ class ServingThread {
   readonly #loop: ServerLoop;
   readonly #options: ServeOptions;
   readonly #served: Served[] = [];
+  /** For how long guests were held by a take-over. */
+  #heldMs: number | undefined;
 
   private constructor(
     hosts: ReadonlyMap<string, VfHost>,
@@ -106,7 +108,8 @@ class ServingThread {
         taken.push({ target, state });
       }
       reached('loaded');
-      awaitGo(wire);
+      const heldMs = awaitGo(wire);
+      const goAt = performance.now();
       reached('go');
       for (const [index, { target, state }] of taken.entries()) {
         const { vfid, home } = offer.vfs[index] as HandoverOffer['vfs'][number];
@@ -115,6 +118,7 @@ class ServingThread {
         await target.device.setMigrationState(MIG_STATE.RUNNING);
         server.release();
       }
+      if (heldMs !== undefined) thread.#heldMs = heldMs + performance.now() - goAt;
       return thread;
     } catch (error) {
       await thread.#end();
@@ -175,6 +179,7 @@ class ServingThread {
         vfid,
         path,
         pf: this.#pf,
+        heldMs: this.#heldMs,
         profile: host.profile(vfid),
         state:
           device.migrationFlags === 0 ? undefined : migStateName(await device.migrationState()),

@@ -129,6 +129,7 @@ function announce({ vfs }: ServedHost, { output }: CommandContext): void {
       ggtt: ggttSize,
       vram: vramSize,
       migration: vf.state !== undefined,
+      ...(vf.heldMs === undefined ? {} : { heldMs: vf.heldMs }),
     };
     output.result(document, () => [readyLine(vf)]);
   }
