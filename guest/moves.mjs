@@ -89,7 +89,9 @@ try {
   const jobs = await total.ended;
   const lines = await session.dmesg();
   const findings = judgeKernelLog(lines, [device.address]);
-  const recoveries = lines.filter(({ text }) => /migration recovery (completed|ended|done)/i.test(text));
+  const recoveries = lines.filter(({ text }) =>
+    /migration recovery (completed|ended|done)/i.test(text),
+  );
   const noticed = lines.filter(({ phase, text }) => phase === 'moves' && /xe .*migrat/i.test(text));
   if (flags.log !== undefined) await writeFile(flags.log, lines.map(logLineText).join('\n'));
   const result = {
@@ -103,8 +105,7 @@ try {
     ...figures(moves),
   };
   const isRecovered = unnoticed ? noticed.length === 0 : recoveries.length > 0;
-  const ok =
-    jobs.bad === 0 && jobs.jobs > 0 && isRecovered && result.unexpected.length === 0;
+  const ok = jobs.bad === 0 && jobs.jobs > 0 && isRecovered && result.unexpected.length === 0;
   if (flags.verbose || !ok) for (const line of lines.slice(-40)) say(logLineText(line));
   if (flags.json) process.stdout.write(`${JSON.stringify({ schema: 1, ok, ...result })}\n`);
   else say(JSON.stringify({ ok, ...result }, null, 1));
@@ -166,7 +167,16 @@ async function recovered(guest, wanted) {
 /** Median and worst of each part. */
 function figures(moves) {
   const told = {};
-  for (const key of ['holdMs', 'stopMs', 'copyMs', 'loadMs', 'swapMs', 'runMs', 'bytes', 'totalMs']) {
+  for (const key of [
+    'holdMs',
+    'stopMs',
+    'copyMs',
+    'loadMs',
+    'swapMs',
+    'runMs',
+    'bytes',
+    'totalMs',
+  ]) {
     const values = moves
       .map((move) => move[key])
       .filter((value) => value !== undefined)

@@ -1,7 +1,7 @@
 /** A served VF as it goes from one serving process to another, beside its stream. */
 import { Fault } from '../base/fault.ts';
-import { Memfd } from '../sys/memfd.ts';
 import type { VfBarMemory } from '../gpu/emulated-gpu.ts';
+import { Memfd } from '../sys/memfd.ts';
 import type { Attachment } from '../vfio-pci/attachment.ts';
 import type { ServedSocketState } from '../vfio-user/server.ts';
 

@@ -37,7 +37,10 @@ export interface TakenVf {
  * @throws {Fault} ENOENT, ECONNREFUSED when nobody serves it; EPROTO for a server of another version;
  * what it says
  */
-export function offerOf(path: string): { readonly offer: HandoverOffer; readonly wire: HandoverWire } {
+export function offerOf(path: string): {
+  readonly offer: HandoverOffer;
+  readonly wire: HandoverWire;
+} {
   const request = { takeover: { version: HANDOVER_VERSION } };
   const { told, fds } = requestControl(path, request, HANDOVER_TIMEOUT_MS);
   const answer = told as
@@ -50,7 +53,10 @@ export function offerOf(path: string): { readonly offer: HandoverOffer; readonly
     const { message = 'it does not know how to', hint } = answer?.error ?? {};
     throw new Fault('EPROTO', `the server does not hand over: ${message}`, hint ? { hint } : {});
   }
-  return { offer: answer.takeover, wire: new HandoverWire(new UnixSocket(fd), HANDOVER_TIMEOUT_MS) };
+  return {
+    offer: answer.takeover,
+    wire: new HandoverWire(new UnixSocket(fd), HANDOVER_TIMEOUT_MS),
+  };
 }
 
 /** Prepares the VF that takes a served one's place. @throws {Fault} EINVAL when the guest would notice */

@@ -6,7 +6,7 @@ import { Fault } from '../base/fault.ts';
 import { closeFd } from '../sys/descriptor.ts';
 import { systemFault } from '../sys/libc.ts';
 import { MSG, SocketIo } from '../sys/socket-io.ts';
-import { UnixSocket } from '../sys/unix-socket.ts';
+import type { UnixSocket } from '../sys/unix-socket.ts';
 
 /** Version of these messages; both must be the same. */
 export const HANDOVER_VERSION = 1;
@@ -64,8 +64,7 @@ export class HandoverWire implements Disposable {
     txView.setUint32(4, length, true);
     // The header alone, so that no descriptor can end up beside another frame.
     this.#must(this.#io.send(HEADER, 0, fds));
-    for (let sent = 0; sent < length; )
-      sent += this.#must(this.#io.sendGather(0, parts, sent, 0));
+    for (let sent = 0; sent < length; ) sent += this.#must(this.#io.sendGather(0, parts, sent, 0));
   }
 
   #must(result: number): number {

@@ -6,9 +6,9 @@ import { ERRNO, type ErrnoName } from '../base/errno.ts';
 import { Fault, toFault } from '../base/fault.ts';
 import type { UnixSocket } from '../sys/unix-socket.ts';
 import { VfioUserClient } from '../vfio-user/client.ts';
+import type { ControlAnswer } from '../vfio-user/server.ts';
 import type { HandoverOffer } from './handover-target.ts';
 import type { RehomeAnswer, RehomeRequest } from './serve-messages.ts';
-import type { ControlAnswer } from '../vfio-user/server.ts';
 import { XE_VFIO_CAPABILITY } from './vf-profile-json.ts';
 
 /** A move with a BMG's VRAM in it takes longer than a version message does. */

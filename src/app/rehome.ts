@@ -65,7 +65,11 @@ export interface RehomeTimes {
  * @throws {Fault} EINVAL when the VFs differ in what the guest has seen, and with `transparent` also
  * when the GGTT base differs; EBUSY while its driver recovers from an earlier move
  */
-export function checkRehome(source: HomedVf, target: Omit<HomedVf, 'device'>, transparent: boolean): void {
+export function checkRehome(
+  source: HomedVf,
+  target: Omit<HomedVf, 'device'>,
+  transparent: boolean,
+): void {
   const { host, vfid } = source;
   const mismatches = compareProfiles(host.profile(vfid), target.host.profile(target.vfid));
   const [blocking] = mismatches.filter(({ blocks }) => blocks);

@@ -21,8 +21,8 @@ import {
 import { HANDOVER_VERSION, HandoverWire } from './handover-wire.ts';
 import { LinuxHost } from './linux-host.ts';
 import { encodeRefusal } from './refusal-json.ts';
-import { answerControl } from './rehome-control.ts';
 import type { HomedVf } from './rehome.ts';
+import { answerControl } from './rehome-control.ts';
 import { DEFAULT_PF_NAME, homeOf, rehomeServed, type VfPlace } from './rehome-served.ts';
 import { logDevice, logFunctions, logPf, logServer } from './serve-log.ts';
 import type {
@@ -63,11 +63,7 @@ class ServingThread {
   /** For how long guests were held by a take-over. */
   #heldMs: number | undefined;
 
-  private constructor(
-    hosts: ReadonlyMap<string, VfHost>,
-    loop: ServerLoop,
-    options: ServeOptions,
-  ) {
+  private constructor(hosts: ReadonlyMap<string, VfHost>, loop: ServerLoop, options: ServeOptions) {
     this.#hosts = hosts;
     this.#options = options;
     const [first = ''] = hosts.keys();
@@ -209,7 +205,11 @@ class ServingThread {
   }
 
   /** @param from the server in another process whose place this one takes */
-  #listen(socket: ServedSocket, home: VfPlace, from: ServedSocketState | undefined): VfioUserServer {
+  #listen(
+    socket: ServedSocket,
+    home: VfPlace,
+    from: ServedSocketState | undefined,
+  ): VfioUserServer {
     const { vfid, path, fd } = socket;
     const { device } = home;
     logDevice(device.events, vfid, say);
@@ -224,7 +224,8 @@ class ServingThread {
         }),
         ...(refusal === undefined ? {} : { refusal: encodeRefusal(refusal) }),
       }),
-      control: async (request) => await answerControl(request, {
+      control: async (request) =>
+        await answerControl(request, {
           rehome: (to) => this.#rehome(served, to),
           takeover: (version) => this.#offer(version),
         }),

@@ -12,9 +12,9 @@
  */
 import { Fault } from '../base/fault.ts';
 import type { GgttPort } from '../pf/ports.ts';
+import type { Memfd } from '../sys/memfd.ts';
 import { GTTMMADR } from '../xe/platforms.ts';
 import { GGTT_PAGE_SIZE, GGTT_PTE_LO, GGTT_PTE_SIZE, GUC_GGTT_TOP, withVfid } from '../xe/pte.ts';
-import type { Memfd } from '../sys/memfd.ts';
 import { DeviceMemory } from './device-memory.ts';
 
 /** Bytes of GGTT at the top that the emulated PF keeps for its own buffers. */

@@ -162,7 +162,8 @@ export class PciIrqs {
    */
   attach({ enabled, allocated, triggers, singles, masked, intxDisabled }: IrqState): void {
     if (enabled !== undefined) {
-      if (allocated > this.#count(enabled)) refuse(`interrupt ${enabled} has no ${allocated} vectors`);
+      if (allocated > this.#count(enabled))
+        refuse(`interrupt ${enabled} has no ${allocated} vectors`);
       this.#enable(enabled, allocated);
     }
     this.#intxDisabled = intxDisabled;

@@ -66,7 +66,8 @@ function receiveReply(socket: UnixSocket): { readonly body: Uint8Array; readonly
       if (part.length === 0) throw new Fault('EPROTO', 'the server closed in its first reply');
       if (done < HEADER_SIZE) continue;
       const { size, flags, error } = CODECS.header.read(view, 0);
-      if ((flags & MESSAGE.ERROR) !== 0) throw new Fault('EPROTO', `the server refused: errno ${error}`);
+      if ((flags & MESSAGE.ERROR) !== 0)
+        throw new Fault('EPROTO', `the server refused: errno ${error}`);
       if (size > MAX_REPLY) throw new Fault('EPROTO', `a first reply of ${size} bytes`);
       if (done >= size) return { body: buffer.slice(HEADER_SIZE, size), fds };
     }

@@ -137,7 +137,8 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     if (from?.path !== undefined) this.#path = new SocketPath(from.path, from.listener);
     else if (socketPath !== undefined) this.#path = new SocketPath(socketPath);
     const given = from?.listener ?? listenFd;
-    this.#listener = this.#path?.socket ?? (given === undefined ? undefined : new UnixSocket(given));
+    this.#listener =
+      this.#path?.socket ?? (given === undefined ? undefined : new UnixSocket(given));
     if (this.#listener === undefined) throw new TypeError('neither a socketPath nor a listenFd');
     loop.own(this);
     // A connection that was given up before its accept must not hold the thread.

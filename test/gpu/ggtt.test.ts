@@ -176,7 +176,9 @@ describe('the GGTT', () => {
       expect(target(base)).toBe(0x9001);
       expect(target(base + 0x1000)).toBe(0xa001);
       window?.settle();
-      expect([0, 1, 4].map((page) => target(base + page * 0x1000))).toEqual([0x9001, 0xb001, 0xc001]);
+      expect([0, 1, 4].map((page) => target(base + page * 0x1000))).toEqual([
+        0x9001, 0xb001, 0xc001,
+      ]);
       // From then on it writes to the new place, through the same mapping.
       view.setUint32(at(base + 0x2000), 0xd001, true);
       expect(target(base + 0x2000)).toBe(0xd001);

@@ -17,8 +17,14 @@ export function define(command: Command, context: CommandContext): void {
   command
     .argument('<socket>', 'the socket that the VF is served at')
     .option('--to-vf <number>', 'the VF to move to', integerOption(1, 63))
-    .option('--to-pf <name>', 'another PF of the server (serve --pfs); the VF of the same number there')
-    .option('--transparent', "move to a VF with the same GGTT base, of which the guest's driver learns nothing")
+    .option(
+      '--to-pf <name>',
+      'another PF of the server (serve --pfs); the VF of the same number there',
+    )
+    .option(
+      '--transparent',
+      "move to a VF with the same GGTT base, of which the guest's driver learns nothing",
+    )
     .action(async (socket: string, flags: RehomeFlags) => {
       const { toVf, toPf, transparent } = flags;
       context.doing = `rehome of ${socket}`;

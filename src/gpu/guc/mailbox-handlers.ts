@@ -84,10 +84,7 @@ function querySingleKlv(session: VfSession, message: Uint32Array): MailboxAnswer
   if (key === VF_CFG_KLV.GGTT_START.key) session.host.ggttAsked();
   const value = queryKlv(session, key);
   if (value === undefined)
-    throw new GucError(
-      GUC_RESPONSE.INVALID_KLV_KEY,
-      `key 0x${key.toString(16)}`,
-    );
+    throw new GucError(GUC_RESPONSE.INVALID_KLV_KEY, `key 0x${key.toString(16)}`);
   return { value: value.length, data: value };
 }
 
