@@ -35,6 +35,8 @@ export interface ServeSettings {
   readonly linuxFlags?: boolean | undefined;
   /** Percent of a core that looking for changes may take during a pre-copy. */
   readonly precopyBudget?: number | undefined;
+  /** Names of the emulated PFs, the first of which is served. */
+  readonly pfNames?: readonly string[] | undefined;
 }
 
 /**
@@ -64,6 +66,7 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     pollUs,
     linuxFlags,
     precopyBudget,
+    pfNames: settings.pfNames,
     gucVersion,
     revisionId: settings.revision,
     vramSize: settings.vram,

@@ -2,6 +2,7 @@
  * Memory of the emulated device: a memfd that exists only once somebody touches it, so that idle
  * VFs cost no descriptor and no mapping.
  */
+import { Fault } from '../base/fault.ts';
 import { SEAL } from '../sys/descriptor.ts';
 import type { Mapping } from '../sys/mapping.ts';
 import { Memfd, nextData, nextHole } from '../sys/memfd.ts';
@@ -86,13 +87,43 @@ export class DeviceMemory {
     this.#memfd?.punchHole(this.fdOffset + offset, length);
   }
 
-  /** Lets go of it. Idempotent. */
-  close(): void {
-    this.#closed = true;
+  /**
+   * Takes `memfd`, which a VMM may have mapped, in place of what is there; views that were made
+   * before go with it.
+   * @returns lets go of what was there, which may take long
+   * @throws {Fault} EINVAL when it has another size; nothing has changed then
+   */
+  adopt(memfd: Memfd): () => void {
+    const wanted = this.fdOffset + this.size;
+    if (memfd.size !== wanted)
+      throw new Fault('EINVAL', `memory of ${memfd.size} bytes in place of ${wanted}`);
+    const old = { mapping: this.#mapping, memfd: this.#memfd };
+    this.#mapping = undefined;
+    this.#memfd = memfd;
+    return () => {
+      old.mapping?.close();
+      old.memfd?.close();
+    };
+  }
+
+  /** Has the system find memory for a range now, so that nobody waits for that later. */
+  populate(offset: number, length: number): void {
+    this.#mapping ??= this.#open().map(this.fdOffset, this.size);
+    this.#mapping.populate(offset, length);
+  }
+
+  /** Lets go of what is there, which is somebody else's by now: it is zeroed memory again. */
+  abandon(): void {
     this.#mapping?.close();
     this.#mapping = undefined;
     this.#memfd?.close();
     this.#memfd = undefined;
+  }
+
+  /** Lets go of it. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.abandon();
   }
 
   #open(): Memfd {

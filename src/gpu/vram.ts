@@ -9,6 +9,7 @@ import { dataView } from '../base/int.ts';
 import { formatSize } from '../base/size.ts';
 import type { VramObject, VramPort } from '../pf/ports.ts';
 import { hasDigest } from '../sys/block-digest.ts';
+import type { Memfd } from '../sys/memfd.ts';
 import { DeviceMemory } from './device-memory.ts';
 import { type PrecopyOptions, VramTracker } from './precopy/vram-tracker.ts';
 
@@ -93,6 +94,28 @@ export class VfVram implements VramObject {
     this.memory.close();
   }
 
+  /**
+   * Takes `memfd` in place of its memory.
+   * @returns lets go of what was there
+   * @throws {Fault} EINVAL when it has another size
+   */
+  adopt(memfd: Memfd): () => void {
+    const discard = this.memory.adopt(memfd);
+    // It watches memory that is no longer this VF's.
+    this.#tracker?.close();
+    this.#windows.length = 0;
+    this.#views.length = 0;
+    return discard;
+  }
+
+  /** Lets go of memory that another VF has taken over: it is zeroed memory again. */
+  abandon(): void {
+    this.#tracker?.close();
+    this.memory.abandon();
+    this.#windows.length = 0;
+    this.#views.length = 0;
+  }
+
   #makeWindow(index: number): Uint8Array {
     const start = index * VRAM_WINDOW_SIZE;
     const window = this.memory.view(start, Math.min(VRAM_WINDOW_SIZE, this.size - start));
@@ -151,6 +174,25 @@ export class Vram implements VramPort {
     this.#objects.delete(vfid);
     this.#version++;
     this.#used -= object.size;
+  }
+
+  /**
+   * Gives `vfid` other memory for what it owns.
+   * @returns lets go of what was there
+   * @throws {Fault} EINVAL when it has another size, or `vfid` owns nothing
+   */
+  adopt(vfid: number, memfd: Memfd): () => void {
+    const object = this.#objects.get(vfid);
+    if (object === undefined) throw new Fault('EINVAL', `VF${vfid} has no VRAM`);
+    const discard = object.adopt(memfd);
+    this.#version++;
+    return discard;
+  }
+
+  /** Lets go of the memory of `vfid` that another VF has taken over. */
+  abandon(vfid: number): void {
+    this.#objects.get(vfid)?.abandon();
+    this.#version++;
   }
 
   /** Lets go of every object. Idempotent. */
