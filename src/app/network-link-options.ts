@@ -7,6 +7,8 @@ import {
 } from '../migration/network-address.ts';
 import { type LinkOptions, NetworkLink } from '../migration/network-link.ts';
 
+export { STREAMS_MAX } from '../migration/network-messages.ts';
+
 /** How two hosts know each other. */
 export interface NetworkOptions {
   readonly tls: TlsFiles;

@@ -1,13 +1,11 @@
 /** The options of commands that go over the network. */
 import { type Command, InvalidArgumentError } from 'commander';
-import type { NetworkOptions, ViaOptions } from '../app/network-link-options.ts';
+import { type NetworkOptions, STREAMS_MAX, type ViaOptions } from '../app/network-link-options.ts';
 import { UsageFault } from './exit-codes.ts';
 import { integerOption } from './options.ts';
 
 /** What a cut connection is given to come back, unless told otherwise. */
 const RECONNECT_SECONDS = 10;
-/** The most data connections of a session. */
-const STREAMS_MAX = 16;
 
 interface NetworkFlags {
   readonly tlsCert?: string;
@@ -102,7 +100,7 @@ const BYTES: Readonly<Record<string, number>> = {
 
 /** A rate such as `1Gbit` or `100M`, in bytes a second. */
 export function rateOption(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:(bit)|(?:i?b)?)(?:\/s|ps)?$/i.exec(text.trim());
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:(bit)|(?:i?b)?)(?:\/s)?$/i.exec(text.trim());
   const unit = match?.[2]?.toLowerCase() ?? '';
   const bits = match?.[3] !== undefined;
   const rate = (Number(match?.[1]) * ((bits ? BITS : BYTES)[unit] ?? Number.NaN)) / (bits ? 8 : 1);

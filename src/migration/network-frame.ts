@@ -12,13 +12,13 @@ import { readU64, writeU64 } from '../base/int.ts';
 /** Bytes of a frame's header. */
 export const FRAME_HEADER_SIZE = 32;
 /** `XVFN`, the first four bytes of every frame. */
-export const FRAME_MAGIC = 0x4e465658;
+const FRAME_MAGIC = 0x4e465658;
 /** The only version there is. */
-export const FRAME_VERSION = 1;
+const FRAME_VERSION = 1;
 /** The greatest number of bytes that a DATA or FILL frame stands for. */
 export const BLOCK_MAX_SIZE = 2 ** 20;
 /** The greatest payload of any other frame. */
-export const MESSAGE_MAX_SIZE = 2 ** 16;
+const MESSAGE_MAX_SIZE = 2 ** 16;
 
 /** What a frame is. */
 export const FRAME_TYPE = {
