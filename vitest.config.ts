@@ -17,6 +17,8 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: SLOW,
           testTimeout: 30_000,
+          // Servers and the rig's compiler are slow to start while every core runs tests.
+          hookTimeout: 60_000,
           // Tests wait for child processes more than they compute.
           maxWorkers: '100%',
         },

@@ -8,7 +8,7 @@ export const SUITE = 'trixie';
 export const BACKPORTS = 'trixie-backports';
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
-export const EXIT_PERMISSION = 4;
+const EXIT_PERMISSION = 4;
 export const EXIT_PRECONDITION = 5;
 
 /** An apt target of a suite of Debian itself, as against its security archive and third parties. */

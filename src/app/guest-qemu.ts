@@ -92,10 +92,14 @@ export class GuestQemu {
     child.stderr?.setEncoding('utf8').on('data', (said: string) => {
       text = (text + said).slice(-KEPT_TEXT);
     });
+    // No guest outlives the process that started it, however that ends itself.
+    const onExit = () => child.kill('SIGKILL');
+    process.once('exit', onExit);
     this.ended = new Promise((resolve) => {
       child.once('error', (error) => resolve({ code: null, signal: null, text: error.message }));
       child.once('close', (code, signal) => resolve({ code, signal, text: text.trim() }));
     });
+    void this.ended.then(() => process.off('exit', onExit));
   }
 
   /** Starts QEMU. @throws {Fault} ENOENT outside of a checkout */

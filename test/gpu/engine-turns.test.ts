@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { TurnSource } from '../../src/gpu/engine/contracts.ts';
 import { EngineTurns, eventLoopTurns } from '../../src/gpu/engine-turns.ts';
 
-const after = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const elapse = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const immediate = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('turns from the event loop', () => {
@@ -32,14 +32,14 @@ describe('turns from the event loop', () => {
       return 10_000;
     });
     source.wake();
-    await after(5);
+    await elapse(5);
     expect(turns).toBe(1);
     source.wake();
-    await after(5);
+    await elapse(5);
     expect(turns).toBe(2);
     source.close();
     source.wake();
-    await after(5);
+    await elapse(5);
     expect(turns).toBe(2);
   });
 

@@ -11,8 +11,10 @@ const STAMP = {
   kernelVersion: '7.3.0-1',
   vmlinuz: 'kernel/boot/vmlinuz',
   modules: 'kernel/lib/modules',
+  guestModules: ['guest/drm.ko', 'guest/xe.ko'],
 };
 const FILES = [
+  ...STAMP.guestModules,
   'kernel/boot/vmlinuz',
   'kernel/lib/modules/modules.dep',
   'root/usr/bin/busybox',
@@ -62,6 +64,7 @@ describe('findRig', () => {
       qemuVersion: STAMP.qemuVersion,
       kernelRelease: STAMP.kernelRelease,
       vmlinuz: join(directory, STAMP.vmlinuz),
+      guestModules: STAMP.guestModules.map((each) => join(directory, each)),
     });
   });
 

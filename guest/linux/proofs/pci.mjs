@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { VfioPciFunction } from '../../../dist/linux/vfio-pci-function.js';
 import { dupFd } from '../../../dist/sys/descriptor.js';
-import { EventFd } from '../../../dist/sys/eventfd.js';
+import { EventFd, foreignEventFds } from '../../../dist/sys/eventfd.js';
 import { Mapping } from '../../../dist/sys/mapping.js';
 import { VfioPciCore } from '../../../dist/vfio-pci/vfio-pci-core.js';
 import { VfioUserClient } from '../../../dist/vfio-user/client.js';
@@ -102,7 +102,7 @@ await proof('vfio: a VF describes itself', async () => {
 
 await proof('vfio: configuration space through both virtualisations', async () => {
   const pciFunction = VfioPciFunction.open(vf);
-  const device = new VfioPciCore({ pciFunction });
+  const device = new VfioPciCore({ pciFunction, eventFds: foreignEventFds });
   await device.enable();
   try {
     const config = new Uint8Array(4096);
@@ -200,7 +200,7 @@ await proof('vfio: memory that may only be read is not written', () =>
 
 await proof('vfio: every mapping is given back', () =>
   withEdu(async (pciFunction) => {
-    const device = new VfioPciCore({ pciFunction });
+    const device = new VfioPciCore({ pciFunction, eventFds: foreignEventFds });
     await device.enable();
     const memory = new Memory(2 ** 16);
     const before = pciFunction.dmaLimits.available;

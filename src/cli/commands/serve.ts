@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { enabledVfs } from '../../app/linux-host.ts';
 import { ServedHost, type VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
@@ -25,7 +25,12 @@ interface ServeFlags extends Omit<ServeSettings, 'served' | 'pfNames'> {
 export function define(command: Command, context: CommandContext): void {
   rootOption(command)
     .option('--platform <name>', 'the emulated GPU: ptl, wcl or bmg', 'bmg')
-    .option('--pf <bdf>', 'a PF of this machine instead, such as 0000:03:00.0')
+    .addOption(
+      new Option('--pf <bdf>', 'a PF of this machine instead, such as 0000:03:00.0').conflicts([
+        'platform',
+        'vfs',
+      ]),
+    )
     .option('--vfs <count>', 'VFs to enable', integerOption(1, MAX_VFS), 1)
     .option(
       '--pfs <names>',
@@ -164,7 +169,7 @@ function vfOption(
 /** What only an emulated GPU is told; a real one is provisioned. */
 const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
   ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
-  ...(['gucVersion', 'deviceId', 'revision', 'pfs'] as const),
+  ...(['gucVersion', 'deviceId', 'revision', 'stats', 'pfs'] as const),
 ];
 
 /** The VFs to serve of a PF of this machine. */

@@ -3,21 +3,20 @@
  * kernel: a PCI function behind /dev/vfio with an IOMMU (igb's VF, edu), and a VFIO device of the
  * kernel that can be migrated (mtty). The programs that run in the guest are in guest/linux/proofs.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { proofsIn, runGuest } from '../../../guest/linux/boot.mjs';
 import { findModules } from '../../../guest/linux/modules.mjs';
-import { projectTrees } from '../../../guest/linux/project.mjs';
 import { findRig, type Rig } from '../../../guest/rig.mjs';
+import { type LinuxGuestOptions, proofsIn, runLinuxGuest } from '../../support/linux-guest.ts';
 
 /** Under TCG on two busy cores; alone it takes a minute. */
 const GUEST_TIMEOUT_MS = 600_000;
 const HOOK_TIMEOUT_MS = GUEST_TIMEOUT_MS + 60_000;
-type GuestOptions = Parameters<typeof runGuest>[0];
 const STREAM = fileURLToPath(new URL('../../fixtures/golden/streams/bmg_min.bin', import.meta.url));
+
+/** igb, and what VFIO stands on. */
+const BASE_MODULES = ['dca', 'i2c_algo_bit', 'igb', 'irqbypass'];
+const VFIO_MODULES = ['vfio', 'vfio_iommu_type1', 'vfio_pci_core', 'vfio_pci', 'mdev'];
 
 const PCI = [
   'vfio: what is not bound to VFIO is refused',
@@ -62,20 +61,18 @@ class Boot {
   #text = '';
   #told: ReturnType<typeof proofsIn> = new Map();
 
-  async run(from: Rig, programs: readonly string[], more: Partial<GuestOptions>): Promise<void> {
-    const directory = mkdtempSync(join(tmpdir(), 'xe-vfio-linux-guest-'));
-    try {
-      this.#text = await runGuest({
-        rig: from,
-        directory,
-        trees: { ...projectTrees(), 'app/stream.bin': STREAM },
-        command: programs.map((name) => `node /app/guest/linux/proofs/${name}.mjs`).join('; '),
-        timeoutMs: GUEST_TIMEOUT_MS,
-        ...more,
-      });
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+  async run(
+    from: Rig,
+    programs: readonly string[],
+    loaded: Pick<LinuxGuestOptions, 'modules' | 'moduleFiles'>,
+  ): Promise<void> {
+    this.#text = await runLinuxGuest({
+      ...loaded,
+      rig: from,
+      files: { 'app/stream.bin': STREAM },
+      command: programs.map((name) => `node /app/guest/linux/proofs/${name}.mjs`).join('; '),
+      timeoutMs: GUEST_TIMEOUT_MS,
+    });
     this.#told = proofsIn(this.#text);
   }
 
@@ -99,7 +96,10 @@ describe('a stock kernel', () => {
   beforeAll(async () => {
     if (rig === undefined) return;
     const programs = ['pci', 'composition', ...(modules === undefined ? [] : ['mtty'])];
-    await boot.run(rig, programs, modules === undefined ? {} : { extraModules: [modules.mtty] });
+    await boot.run(rig, programs, {
+      modules: [...BASE_MODULES, ...VFIO_MODULES],
+      moduleFiles: modules === undefined ? [] : [modules.mtty],
+    });
   }, HOOK_TIMEOUT_MS);
 
   describe(`PCI functions behind /dev/vfio${because(noRig)}`, () => {
@@ -120,8 +120,8 @@ describe(`the same kernel with iommufd and device files${because(noModules)}`, (
   beforeAll(async () => {
     if (rig === undefined || modules === undefined) return;
     await boot.run(rig, ['pci', 'mtty'], {
-      withoutModules: ['vfio', 'vfio_iommu_type1', 'vfio_pci_core', 'vfio_pci', 'mdev'],
-      extraModules: modules.iommufd,
+      modules: BASE_MODULES,
+      moduleFiles: modules.iommufd,
     });
   }, HOOK_TIMEOUT_MS);
 

@@ -224,6 +224,7 @@ describe('copies of rectangles', () => {
           ] as const) {
             const wide = surfaceOf({ ...one, x: 41 + 40, y: 0 }, 0, pixelSize, extent.width);
             const from = { ...src, pitch: wide.pitch };
+            assumeFits({ ...from, x: 41 + 40, y: 71 + 70 }, extent);
             const to = { ...from, x: from.x + dx, y: from.y + dy, offsetX: 0, offsetY: 0 };
             const result = copied(bytes, from, to, extent);
             blitInSteps(blockCopy(from, to, extent), memory.ppgtt, steps);
