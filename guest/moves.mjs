@@ -2,10 +2,13 @@
  * Moves the VF of a running guest, again and again, and says what the guest made of it.
  *
  *     node guest/moves.mjs [--platform ptl|bmg] [--count N] [--every MS] [--transparent | --takeover]
- *                          [--withhold TYPE] [--log FILE] [--drm-debug MASK] [--json] [--verbose]
+ *                          [--situations] [--withhold TYPE] [--log FILE] [--drm-debug MASK] [--json] [--verbose]
  *
  * Re-homes the VF unless `--takeover`, which replaces the serving process each time. `--withhold`
  * keeps the first packet of a type back (3 GGTT, 4 MMIO, 5 GuC), which must fail.
+ *
+ * `--situations` moves it before as well: without a driver, while xe probes, while it is unbound and
+ * bound, and during function-level resets.
  *
  * The guest runs the exerciser's loop: jobs on every engine whose results are known, in buffers that
  * only the device writes. Needs the guest rig and `npm run build`. Exit code 0 when no job was bad,
@@ -29,6 +32,7 @@ const { values: flags } = parseArgs({
     every: { type: 'string', default: '50' },
     transparent: { type: 'boolean', default: false },
     takeover: { type: 'boolean', default: false },
+    situations: { type: 'boolean', default: false },
     withhold: { type: 'string' },
     log: { type: 'string' },
     'drm-debug': { type: 'string' },
@@ -69,17 +73,48 @@ try {
     moduleArgs: flags['drm-debug'] === undefined ? {} : { drm: `debug=${flags['drm-debug']}` },
   });
   say(`booted in ${(await session.waitBoot()).toFixed(0)} ms`);
-  const { devices } = await session.waitProbe();
+  const situations = {};
+  const during = async (name, work) => {
+    let open = true;
+    const done = work().finally(() => {
+      open = false;
+    });
+    let moved = 0;
+    do {
+      await move(moved++);
+      await sleep(everyMs);
+    } while (open);
+    situations[name] = moved;
+    return await done;
+  };
+  if (flags.situations) await during('no driver', () => sleep(500));
+  const probe = () => session.waitProbe();
+  const { devices } = await (flags.situations ? during('probe', probe) : probe());
   const [device] = devices;
   if (device?.renderNode === undefined) throw new Error('xe did not probe the VF');
   say(`probed: ${device.address}`);
+  if (flags.situations) {
+    const at = `/sys/bus/pci/devices/${device.address}`;
+    const must = async (command) => {
+      const { status, output } = await session.run(command, { timeoutMs: 120_000 });
+      if (status !== 0) throw new Error(`${command}: ${output}`);
+    };
+    const unbind = `echo ${device.address} > ${at}/driver/unbind`;
+    const bind = `echo ${device.address} > /sys/bus/pci/drivers/xe/bind`;
+    await during('unbind', () => must(unbind));
+    await during('reset', () => must(`for n in 1 2 3 4 5; do echo 1 > ${at}/reset; done`));
+    await during('bind', () => must(bind));
+    const [again] = await session.devices();
+    if (again?.renderNode === undefined) throw new Error('xe did not come back');
+    device.renderNode = again.renderNode;
+  }
   const total = startLoop(session, device);
   await total.running;
   await session.mark('moves');
   const moves = [];
   for (let n = 0; n < count; n++) {
     const at = performance.now();
-    moves.push(flags.takeover ? await takeOver() : await requestRehome(socket, target(n)));
+    moves.push(await move(n));
     await sleep(Math.max(0, everyMs - (performance.now() - at)));
   }
   say(`moved ${moves.length} times`);
@@ -97,6 +132,7 @@ try {
   const result = {
     platform: flags.platform,
     moves: moves.length,
+    situations,
     jobs: jobs.jobs,
     bad: jobs.bad,
     recoveries: recoveries.length,
@@ -114,6 +150,11 @@ try {
   await session?.kill();
   await server.stop();
   await rm(directory, { recursive: true, force: true });
+}
+
+/** Moves the VF once. */
+async function move(n) {
+  return flags.takeover ? await takeOver() : await requestRehome(socket, target(n));
 }
 
 /** Another process takes the running one's place. */
