@@ -5,25 +5,28 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { MIG_STATE } from '../../src/vfio/migration-state.ts';
 import { endAll, lastDocument, runCli } from './cli.ts';
 import { startReceiver } from './receiving.ts';
-import { makeDirectory, removeDirectory, VfUnderTest } from './vf-under-test.ts';
+import { BMG, makeDirectory, removeDirectory, VfUnderTest } from './vf-under-test.ts';
 
 const directory = makeDirectory();
 let a: VfUnderTest;
 let b: VfUnderTest;
 let small: VfUnderTest;
+/** Can be saved while it runs; `a` cannot, as in Linux. */
+let live: VfUnderTest;
 
 beforeAll(async () => {
-  [a, b, small] = await Promise.all([
-    VfUnderTest.start(join(directory, 'a.sock')),
+  [a, b, small, live] = await Promise.all([
+    VfUnderTest.start(join(directory, 'a.sock'), [...BMG, '--linux-flags']),
     VfUnderTest.start(join(directory, 'b.sock')),
     VfUnderTest.start(join(directory, 'small.sock'), ['--platform', 'bmg', '--vram', '4M']),
+    VfUnderTest.start(join(directory, 'live.sock')),
   ]);
 });
 
 afterEach(endAll);
 
 afterAll(async () => {
-  await Promise.all([a?.stop(), b?.stop(), small?.stop()]);
+  await Promise.all([a, b, small, live].map((vf) => vf?.stop()));
   removeDirectory(directory);
 });
 
@@ -79,6 +82,28 @@ describe('migrate --via', () => {
       'run',
       'done',
     ]);
+  });
+
+  test('moves VRAM while the VF still runs, and both ends print the same report', async () => {
+    await prepare('while it runs');
+    await live.write('while it runs');
+    const { receiver, address } = await startReceiver(b.socket);
+    const way = ['--via', address, '--json', '--max-downtime', '20000'];
+    const forecast = ['--forecast', '--seconds', '0.3'];
+    const told = await runCli(['check', live.socket, ...way, ...forecast]);
+    expect(told).toMatchObject({ code: 0, stderr: '' });
+    expect(lastDocument(told)).toMatchObject({ forecast: { method: 'pre-copy', fits: true } });
+    expect(await live.state()).toBe('RUNNING');
+    const sent = await runCli(['migrate', live.socket, ...way]);
+    expect(sent).toMatchObject({ code: 0, stderr: '' });
+    const received = await receiver.ended;
+    expect(received).toMatchObject({ code: 0, stderr: '' });
+    expect([await live.state(), await b.state()]).toEqual(['STOP', 'RUNNING']);
+    expect(await b.digests()).toEqual(await live.digests());
+    const { network: _, ...report } = lastDocument(sent);
+    expect(lastDocument(received)).toEqual({ ...report, reported: true });
+    const phases = (report['phases'] as { name: string }[]).map(({ name }) => name);
+    expect(phases).toContain('precopy');
   });
 
   test('TLS: each end proves who it is', async (context) => {
