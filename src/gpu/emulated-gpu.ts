@@ -197,6 +197,20 @@ export class EmulatedGpu {
     return this.#gucs.some((guc) => guc.vf(vfid).fixup.blocked);
   }
 
+  /**
+   * True while a VF's driver is between its first words to a GuC and the end of its start: it knows its
+   * place in the GGTT and cannot recover from a move to another one yet.
+   * @throws {Fault} ENODEV
+   */
+  starting(vfid: number): boolean {
+    this.#check(vfid);
+    return this.#gucs.some((guc) => {
+      const { existingRuntime, fixup } = guc.vf(vfid);
+      const { handshake, ctbEnabled = true } = existingRuntime ?? {};
+      return handshake !== undefined && !ctbEnabled && !fixup.blocked;
+    });
+  }
+
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
   digests(vfid: number): VfDigests {
     this.#check(vfid);
