@@ -204,11 +204,10 @@ export class EmulatedGpu {
    */
   starting(vfid: number): boolean {
     this.#check(vfid);
-    return this.#gucs.some((guc) => {
-      const { existingRuntime, fixup } = guc.vf(vfid);
-      const { handshake, ctbEnabled = true } = existingRuntime ?? {};
-      return handshake !== undefined && !ctbEnabled && !fixup.blocked;
-    });
+    const vfs = this.#gucs.map((guc) => guc.vf(vfid));
+    const hasBegun = vfs.some(({ existingRuntime }) => existingRuntime?.handshake !== undefined);
+    const isDone = vfs.every(({ existingRuntime }) => existingRuntime?.ctbEnabled === true);
+    return hasBegun && !isDone && !this.recovering(vfid);
   }
 
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
