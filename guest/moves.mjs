@@ -80,11 +80,19 @@ try {
       open = false;
     });
     let moved = 0;
+    let refused = 0;
     do {
-      await move(moved++);
+      await move(moved).then(
+        () => moved++,
+        // A driver that is starting cannot recover yet.
+        (error) => {
+          if (error.code !== 'EBUSY') throw error;
+          refused++;
+        },
+      );
       await sleep(everyMs);
     } while (open);
-    situations[name] = moved;
+    situations[name] = { moved, refused };
     return await done;
   };
   if (flags.situations) await during('no driver', () => sleep(500));
@@ -146,6 +154,13 @@ try {
   if (flags.json) process.stdout.write(`${JSON.stringify({ schema: 1, ok, ...result })}\n`);
   else say(JSON.stringify({ ok, ...result }, null, 1));
   process.exitCode = ok ? 0 : 1;
+} catch (error) {
+  if (flags.log !== undefined)
+    await session?.dmesg().then(
+      (lines) => writeFile(flags.log, lines.map(logLineText).join('\n')),
+      () => {},
+    );
+  throw error;
 } finally {
   await session?.kill();
   await server.stop();

@@ -9,7 +9,7 @@ import type { VfioUserServer } from '../vfio-user/server.ts';
 import type { ServerLoop } from '../vfio-user/server-loop.ts';
 import { encodeHandover } from './handover-state.ts';
 import { type HandoverWire, MAX_FRAME_FDS } from './handover-wire.ts';
-import type { HomedVf } from './rehome.ts';
+import { type HomedVf, populateVram } from './rehome.ts';
 
 /** Bytes that are read of the stream at a time. */
 const READ_SIZE = 16 * 2 ** 20;
@@ -34,6 +34,7 @@ export async function handOver(
 ): Promise<number> {
   await readable(wire, loop);
   expect(wire, 'ready');
+  for (const vf of vfs) await populateVram(vf);
   const releases: (() => void)[] = [];
   const stopped: HandedVf[] = [];
   const startedAt = performance.now();

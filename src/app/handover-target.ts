@@ -7,7 +7,7 @@ import type { MigrationData } from '../vfio/vfio-device.ts';
 import { requestControl } from '../vfio-user/control-request.ts';
 import { decodeHandover, type HandoverState } from './handover-state.ts';
 import { HANDOVER_VERSION, HandoverWire } from './handover-wire.ts';
-import type { HomedVf } from './rehome.ts';
+import { type HomedVf, populateVram } from './rehome.ts';
 import type { ServeOptions, VfHome } from './serve-messages.ts';
 
 /** How long either process may be silent while guests are held. */
@@ -68,6 +68,7 @@ export async function prepareVf(target: HomedVf, home: VfHome): Promise<Migratio
   const data = await device.setMigrationState(MIG_STATE.RESUMING);
   if (data === undefined) throw new Fault('EIO', 'the new VF takes no data');
   host.gpu.restoreTransparently(vfid);
+  await populateVram(target);
   return data;
 }
 

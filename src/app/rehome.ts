@@ -77,8 +77,12 @@ export function checkRehome(
     const { field, source: here, target: there, consequence } = blocking;
     throw new Fault('EINVAL', `${field} is ${here} here and ${there} there: ${consequence}`);
   }
-  if (!transparent) return;
   const [from, to] = [host.gpu.ggttStart(vfid), target.host.gpu.ggttStart(target.vfid)];
+  if (!transparent && from !== to && host.gpu.starting(vfid))
+    throw new Fault('EBUSY', "the guest's driver is starting and cannot recover from a move yet", {
+      hint: 'try again in a moment',
+    });
+  if (!transparent) return;
   if (from !== to)
     throw new Fault(
       'EINVAL',
@@ -145,7 +149,7 @@ class Move {
   async prepare(transparent: boolean): Promise<MigrationData> {
     const { host, vfid, device } = this.#target;
     if (transparent) host.gpu.restoreTransparently(vfid);
-    for (const vf of [this.#source, this.#target]) await populate(vf);
+    for (const vf of [this.#source, this.#target]) await populateVram(vf);
     return await begin(device, MIG_STATE.RESUMING);
   }
 
@@ -238,7 +242,7 @@ async function begin(device: XeVfioPci, state: number): Promise<MigrationData> {
  * Has the system find memory for all of a VF's VRAM while the guest runs: both reading and writing the
  * stream touch all of it, and the guest would wait for that.
  */
-async function populate({ host, vfid }: HomedVf): Promise<void> {
+export async function populateVram({ host, vfid }: Omit<HomedVf, 'device'>): Promise<void> {
   for (let at = 0; host.gpu.populateVram(vfid, at, POPULATE_STEP); at += POPULATE_STEP)
     await new Promise((resolve) => setImmediate(resolve));
 }

@@ -202,6 +202,19 @@ export class EmulatedGpu {
     return this.#gucs.some((guc) => guc.vf(vfid).fixup.blocked);
   }
 
+  /**
+   * True while a VF's driver is between its first words to a GuC and the end of its start: it knows its
+   * place in the GGTT and cannot recover from a move to another one yet.
+   * @throws {Fault} ENODEV
+   */
+  starting(vfid: number): boolean {
+    this.#check(vfid);
+    const vfs = this.#gucs.map((guc) => guc.vf(vfid));
+    const hasBegun = vfs.some(({ existingRuntime }) => existingRuntime?.handshake !== undefined);
+    const isDone = vfs.every(({ existingRuntime }) => existingRuntime?.ctbEnabled === true);
+    return hasBegun && !isDone && !this.recovering(vfid);
+  }
+
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
   digests(vfid: number): VfDigests {
     this.#check(vfid);
