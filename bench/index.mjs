@@ -9,6 +9,8 @@ import { driverData } from './driver-data.mjs';
 import { guestEngine } from './guest-engine.mjs';
 import { guestProbe } from './guest-probe.mjs';
 import { idleVfs } from './idle-vfs.mjs';
+import { network } from './network.mjs';
+import { precopyDowntime } from './precopy.mjs';
 import { regionAccess } from './region-access.mjs';
 import { serverMemory } from './server-memory.mjs';
 import { socketStream } from './socket-stream.mjs';
@@ -19,8 +21,10 @@ export const BENCHMARKS = {
   'region-access': regionAccess,
   'driver-data': driverData,
   'socket-stream': socketStream,
+  network,
   'server-memory': serverMemory,
   'idle-vfs': idleVfs,
+  precopy: precopyDowntime,
   'guest-engine': guestEngine,
   'guest-probe': guestProbe,
 };

@@ -1,4 +1,5 @@
 /** An emulated GPU with the PF driver on it, and its VFs behind the variant driver. */
+import { availableParallelism } from 'node:os';
 import { Fault } from '../base/fault.ts';
 import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
@@ -21,7 +22,16 @@ export interface EmulatedHostOptions extends ProvisioningProfile {
   readonly deviceId?: number | undefined;
   readonly revisionId?: number | undefined;
   readonly gucVersion?: FirmwareVersion | undefined;
+  /** Exactly Linux's migration flags: no pre-copy. */
+  readonly linuxFlags?: boolean | undefined;
+  /** Percent of a core that looking for changes may take while a VF is pre-copied; 25 unless given. */
+  readonly precopyBudget?: number | undefined;
+  /** Threads for it; as many as there are cores unless given, 0 for none of their own. */
+  readonly precopyThreads?: number | undefined;
 }
+
+/** Percent of a core; a pass over 8 GiB then takes about two seconds. */
+const DEFAULT_PRECOPY_BUDGET = 25;
 
 /** One emulated GPU with its PF driver. */
 export class EmulatedHost implements VfHost {
@@ -29,7 +39,10 @@ export class EmulatedHost implements VfHost {
   readonly pf: XePf;
   readonly vfs: number;
 
-  private constructor(gpu: EmulatedGpu, pf: XePf, vfs: number) {
+  readonly #linuxFlags: boolean;
+
+  private constructor(gpu: EmulatedGpu, pf: XePf, vfs: number, linuxFlags: boolean) {
+    this.#linuxFlags = linuxFlags;
     this.gpu = gpu;
     this.pf = pf;
     this.vfs = vfs;
@@ -44,13 +57,17 @@ export class EmulatedHost implements VfHost {
    */
   static async create(options: EmulatedHostOptions, turns?: TurnSource): Promise<EmulatedHost> {
     const { platform, vfs, deviceId, revisionId, gucVersion } = options;
-    const gpu = new EmulatedGpu({ platform, deviceId, revisionId, gucVersion, turns });
+    const precopy = {
+      threads: options.precopyThreads ?? availableParallelism(),
+      budgetPercent: options.precopyBudget ?? DEFAULT_PRECOPY_BUDGET,
+    };
+    const gpu = new EmulatedGpu({ platform, deviceId, revisionId, gucVersion, turns, precopy });
     try {
       if (options.vramSize !== undefined && !gpu.platform.discrete)
         throw new Fault('EPERM', `${gpu.platform.title} has no VRAM`, { hint: 'leave --vram out' });
       const pf = new XePf({ device: gpu.device });
       await pf.enableVfs(vfs, options);
-      return new EmulatedHost(gpu, pf, vfs);
+      return new EmulatedHost(gpu, pf, vfs, options.linuxFlags === true);
     } catch (error) {
       gpu.close();
       throw error;
@@ -63,6 +80,7 @@ export class EmulatedHost implements VfHost {
       pciFunction: this.gpu.vf(vfid),
       pf: this.pf.sriovVfio,
       vfid,
+      linuxFlags: this.#linuxFlags,
       eventFds: foreignEventFds,
     });
   }
@@ -79,9 +97,12 @@ export class EmulatedHost implements VfHost {
       minor: 0,
       patch: 0,
     };
-    const flags = this.pf.sriovVfio.migrationSupported()
-      ? VFIO_MIGRATION.STOP_COPY | VFIO_MIGRATION.P2P
-      : 0;
+    const { sriovVfio } = this.pf;
+    let flags = 0;
+    if (sriovVfio.migrationSupported()) {
+      flags = VFIO_MIGRATION.STOP_COPY | VFIO_MIGRATION.P2P;
+      if (!this.#linuxFlags && sriovVfio.precopy.supported(vfid)) flags |= VFIO_MIGRATION.PRE_COPY;
+    }
     return {
       platform: this.gpu.platform.name,
       deviceId,

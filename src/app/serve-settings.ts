@@ -1,10 +1,10 @@
 /** The use case serve: settings as a person gives them, made into what a host serves. */
 import { Fault } from '../base/fault.ts';
+import { parseVersion } from '../migration/profile-json.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { platformByName } from '../xe/platforms.ts';
 import { ServedHost } from './serve.ts';
 import type { ServedSocket } from './serve-messages.ts';
-import { parseVersion } from './vf-profile-json.ts';
 
 /** What to serve, as given on a command line; what is left out is the platform's or a fair share. */
 export interface ServeSettings {
@@ -31,6 +31,12 @@ export interface ServeSettings {
   readonly deviceId?: number | undefined;
   readonly revision?: number | undefined;
   readonly pollUs?: number | undefined;
+  /** Exactly Linux's migration flags: no pre-copy. */
+  readonly linuxFlags?: boolean | undefined;
+  /** Percent of a core that looking for changes may take during a pre-copy. */
+  readonly precopyBudget?: number | undefined;
+  /** Names of the emulated PFs, the first of which is served. */
+  readonly pfNames?: readonly string[] | undefined;
 }
 
 /**
@@ -44,7 +50,7 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     const sockets = socketsOf(settings);
     return await ServedHost.start({ pf, root, sockets, pollUs: settings.pollUs });
   }
-  const { vfs, contexts, doorbells, deviceId, pollUs } = settings;
+  const { vfs, contexts, doorbells, deviceId, pollUs, linuxFlags, precopyBudget } = settings;
   const platform: PlatformName = platformByName(settings.platform).name;
   const gucVersion = parseVersion(settings.gucVersion);
   if (settings.gucVersion !== undefined && gucVersion === undefined)
@@ -58,6 +64,9 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     doorbells,
     deviceId,
     pollUs,
+    linuxFlags,
+    precopyBudget,
+    pfNames: settings.pfNames,
     gucVersion,
     revisionId: settings.revision,
     vramSize: settings.vram,

@@ -10,6 +10,7 @@ import type {
   ServeEvent,
   ServeOptions,
   ServeRequest,
+  TakeOverOptions,
   ToServer,
   VfStatus,
 } from './serve-messages.ts';
@@ -35,14 +36,14 @@ export class ServedHost {
   /** The VFs as they were at the start. */
   vfs: readonly VfStatus[] = [];
 
-  private constructor(options: ServeOptions) {
+  private constructor(options: ServeOptions | { readonly takeOver: TakeOverOptions }) {
     // A collection of young objects takes 0.2 ms of one thread. Shared out among V8's helpers it waits
     // for the last of them, which on a machine with more work than cores is milliseconds, in which no
     // register is answered.
     setFlagsFromString('--no-parallel-scavenge');
     this.#worker = new Worker(new URL('./serve-worker.js', import.meta.url), {
       workerData: options,
-      name: `xe-vfio ${options.pf ?? options.platform}`,
+      name: `xe-vfio ${nameOf(options)}`,
       // Descriptors come over sockets and go by libc, of which Node knows nothing.
       trackUnmanagedFds: false,
     });
@@ -66,7 +67,23 @@ export class ServedHost {
    * @throws {Fault} EADDRINUSE when a socket is served already; EINVAL, ENOSPC, EPERM for what cannot
    * be had; ENODEV, EBUSY for a real VF; EACCES, ENOENT for a path that cannot be a socket
    */
-  static async start(options: ServeOptions): Promise<ServedHost> {
+  static start(options: ServeOptions): Promise<ServedHost> {
+    return ServedHost.#start(options);
+  }
+
+  /**
+   * Takes the place of a server in another process, with its clients, and waits until it serves.
+   *
+   * @throws {Fault} ENOENT, ECONNREFUSED when nobody serves the path; EPROTO for a server of another
+   * version; EOPNOTSUPP, EBUSY, ECANCELED: the other server serves on then
+   */
+  static takeOver(takeOver: TakeOverOptions): Promise<ServedHost> {
+    return ServedHost.#start({ takeOver });
+  }
+
+  static async #start(
+    options: ServeOptions | { readonly takeOver: TakeOverOptions },
+  ): Promise<ServedHost> {
     const host = new ServedHost(options);
     const started = new Promise<readonly VfStatus[]>((resolve, reject) => {
       host.#worker.on('message', (message: FromServer) => {
@@ -111,6 +128,7 @@ export class ServedHost {
 
   #take(message: FromServer): void {
     if (message.type === 'event') this.events.emit(message.event);
+    if (message.type === 'handed-over') this.#stopping = true;
     if (message.type === 'failed') this.#failure = toFault(message.error);
     if (message.type !== 'answer' && message.type !== 'refusal') return;
     const waiting = this.#waiting.get(message.id);
@@ -123,6 +141,11 @@ export class ServedHost {
     for (const { reject } of this.#waiting.values()) reject(fault);
     this.#waiting.clear();
   }
+}
+
+function nameOf(options: ServeOptions | { readonly takeOver: TakeOverOptions }): string {
+  if ('takeOver' in options) return options.takeOver.path;
+  return options.pf ?? options.platform;
 }
 
 function toFault({ code, message, hint }: ServeError): Fault {

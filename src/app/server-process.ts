@@ -85,6 +85,11 @@ export class ServerProcess {
     throw new Fault(answer.error.code, answer.error.message);
   }
 
+  /** Resolves when the process has ended by itself. */
+  async gone(): Promise<void> {
+    await this.#exit;
+  }
+
   /** Ends the process, as a service manager would unless told otherwise, and waits. Idempotent. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     if (!this.#gone) this.#child.kill(signal);

@@ -1,4 +1,5 @@
 /** A tool's connection to a served VF, beside that of the VMM. */
+import type { ErrnoName } from '../base/errno.ts';
 import { type Fault, MigrationFault } from '../base/fault.ts';
 import type { MigrationEnd } from '../migration/session-end.ts';
 import type { MigState } from '../vfio/migration-state.ts';
@@ -74,15 +75,8 @@ export async function reportRollback(path: string, fault: MigrationFault): Promi
  * @returns `fault` itself when the server knows no more
  */
 export async function explain(path: string, fault: MigrationFault): Promise<MigrationFault> {
-  let refusal: Fault | undefined;
-  try {
-    const device = await connectAsTool(path);
-    refusal = decodeRefusal(device.serverCapabilities);
-    await device.close();
-  } catch {
-    // A server that is gone has said its last.
-  }
-  if (refusal === undefined || refusal.code !== fault.code) return fault;
+  const refusal = await askRefusal(path, fault.code);
+  if (refusal === undefined) return fault;
   const { phase, role, ends } = fault;
   const reason = `${phase}, ${role}: ${refusal.message}`;
   const options = fault.hint === undefined ? {} : { hint: fault.hint };
@@ -92,6 +86,23 @@ export async function explain(path: string, fault: MigrationFault): Promise<Migr
     { phase, role, ends },
     { ...options, cause: refusal },
   );
+}
+
+/**
+ * The reason of a server's last refusal.
+ *
+ * @returns undefined when it tells none, or one with another errno than `code`
+ */
+export async function askRefusal(path: string, code: ErrnoName): Promise<Fault | undefined> {
+  try {
+    const device = await connectAsTool(path);
+    const refusal = decodeRefusal(device.serverCapabilities);
+    await device.close();
+    return refusal?.code === code ? refusal : undefined;
+  } catch {
+    // A server that is gone has said its last.
+    return undefined;
+  }
 }
 
 /** The migration state as a new connection tells it; undefined when nobody serves the VF. */

@@ -2,13 +2,13 @@
  * What a served VF tells about itself: the `xe_vfio` capability of a VERSION reply.
  *
  * The vfio-user protocol lets either side announce what the other does not know and then ignores; no
- * message is invented. Layout: `{ vfid, platform, deviceId, revision, ggtt, vram, contexts, doorbells,
- * gucVersion: "70.54.0", flags }`; sizes in bytes, `flags` as CAPABILITY.
+ * message is invented. Layout: `vfid` and the fields of src/migration/profile-json.ts.
  *
  * Source: docs/interop/vfio-user.rst of QEMU, "Version data format".
  */
-import type { FirmwareVersion, VfProfile } from '../migration/vf-profile.ts';
-import { formatVersion } from '../migration/vf-profile.ts';
+import { fieldsOf } from '../migration/fault-json.ts';
+import { countOf, decodeProfile, encodeProfile } from '../migration/profile-json.ts';
+import type { VfProfile } from '../migration/vf-profile.ts';
 
 /** The key of the capability. */
 export const XE_VFIO_CAPABILITY = 'xe_vfio';
@@ -22,20 +22,7 @@ export interface ServedVf {
 
 /** The capability's value for a VF. */
 export function encodeServedVf({ vfid, profile }: ServedVf): Record<string, unknown> {
-  const { platform, deviceId, revisionId, ggttSize, vramSize } = profile;
-  const { contexts, doorbells, gucVersion, capabilities } = profile;
-  return {
-    vfid,
-    platform,
-    deviceId,
-    revision: revisionId,
-    ggtt: ggttSize,
-    vram: vramSize,
-    contexts,
-    doorbells,
-    gucVersion: gucVersion === undefined ? undefined : formatVersion(gucVersion),
-    flags: capabilities,
-  };
+  return { vfid, ...encodeProfile(profile) };
 }
 
 /**
@@ -47,34 +34,7 @@ export function encodeServedVf({ vfid, profile }: ServedVf): Record<string, unkn
 export function decodeServedVf(
   capabilities: Readonly<Record<string, unknown>>,
 ): ServedVf | undefined {
-  const value = capabilities[XE_VFIO_CAPABILITY];
-  if (typeof value !== 'object' || value === null) return undefined;
-  const told = value as Readonly<Record<string, unknown>>;
-  const platform = told['platform'];
-  return {
-    vfid: count(told['vfid']),
-    profile: {
-      platform: typeof platform === 'string' ? platform : undefined,
-      deviceId: count(told['deviceId']),
-      revisionId: count(told['revision']),
-      ggttSize: count(told['ggtt']),
-      vramSize: count(told['vram']),
-      contexts: count(told['contexts']),
-      doorbells: count(told['doorbells']),
-      gucVersion: parseVersion(told['gucVersion']),
-      capabilities: count(told['flags']),
-    },
-  };
-}
-
-/** Reads `70.54.0`; undefined for anything else. */
-export function parseVersion(value: unknown): FirmwareVersion | undefined {
-  const match = typeof value === 'string' ? /^(\d+)\.(\d+)\.(\d+)$/.exec(value) : null;
-  if (match === null) return undefined;
-  const [major, minor, patch] = match.slice(1).map(Number) as [number, number, number];
-  return { major, minor, patch };
-}
-
-function count(value: unknown): number | undefined {
-  return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
+  const told = fieldsOf(capabilities[XE_VFIO_CAPABILITY]);
+  if (told === undefined) return undefined;
+  return { vfid: countOf(told['vfid']), profile: decodeProfile(told) };
 }

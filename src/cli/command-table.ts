@@ -19,6 +19,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/migrate.ts'),
   },
   {
+    name: 'receive',
+    summary: 'take the state of a VF that another host sends',
+    load: () => import('./commands/receive.ts'),
+  },
+  {
+    name: 'rehome',
+    summary: 'move a served VF to another VF or PF under the guest that uses it',
+    load: () => import('./commands/rehome.ts'),
+  },
+  {
     name: 'save',
     summary: 'save the state of a VF to a file',
     load: () => import('./commands/save.ts'),

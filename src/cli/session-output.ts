@@ -1,9 +1,11 @@
 /** How a session is shown while it runs and when it is over. */
 
+import { type Command, Option } from 'commander';
 import type { MigrationEvent, MigrationPhase, MigrationResult } from '../app/move.ts';
 import { Fault } from '../base/fault.ts';
 import { formatSize } from '../base/size.ts';
 import type { CommandContext } from './command.ts';
+import { integerOption } from './options.ts';
 import type { Output } from './output.ts';
 import { formatDuration, Progress } from './progress.ts';
 import { type Column, formatTable } from './table.ts';
@@ -18,6 +20,27 @@ export interface SessionView {
   readonly beforePhase?: (phase: MigrationPhase) => Promise<void>;
   /** Wipes the progress line. */
   close(): void;
+}
+
+/** Adds the options of a session that may begin while its source runs. */
+export function precopyOptions(command: Command): void {
+  command
+    .addOption(
+      new Option('--precopy <when>', 'move VRAM while the VF still runs, where its server can')
+        .choices(['auto', 'off'])
+        .default('auto'),
+    )
+    .option(
+      '--max-downtime <ms>',
+      'stop the VF only once it will be down for less than that; else give up',
+      integerOption(1),
+    );
+}
+
+/** The values of {@link precopyOptions}. */
+export interface PrecopyFlags {
+  readonly precopy: 'auto' | 'off';
+  readonly maxDowntime?: number;
 }
 
 /** Shows a session: a line of progress on a terminal, with `--json` an object a line on stdout. */
@@ -95,6 +118,15 @@ function eventDocument(event: MigrationEvent): object {
         totalBytes,
         bytesPerSecond,
         remainingMs: Number.isFinite(remainingMs) ? roundMs(remainingMs) : null,
+      };
+    }
+    case 'round': {
+      const { ms, downtimeMs, ...counts } = event.round;
+      return {
+        event: 'round',
+        ...counts,
+        ms: roundMs(ms),
+        downtimeMs: Number.isFinite(downtimeMs) ? roundMs(downtimeMs) : null,
       };
     }
     case 'rollback':

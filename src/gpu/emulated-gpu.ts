@@ -1,6 +1,8 @@
 /** An emulated Intel GPU: one PF with up to 63 VFs. */
 import { Fault } from '../base/fault.ts';
 import type { GtPort, GucVersion, PfDevicePort, TilePort } from '../pf/ports.ts';
+import { dupFd } from '../sys/descriptor.ts';
+import { Memfd } from '../sys/memfd.ts';
 import type { PciFunction } from '../vfio-pci/pci-function.ts';
 import { VF_ABI_MIGRATION, type VfAbiVersion } from '../xe/guc/vf-actions.ts';
 import { hwconfigTable } from '../xe/hwconfig.ts';
@@ -20,9 +22,10 @@ import type { ContextLoader, TurnSource } from './engine/contracts.ts';
 import { EngineTurns, eventLoopTurns } from './engine-turns.ts';
 import { GpuFaults } from './faults.ts';
 import { fuseRegisters } from './fuse-registers.ts';
-import { Ggtt } from './ggtt.ts';
+import { type CarriedPtes, Ggtt } from './ggtt.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
+import type { PrecopyOptions } from './precopy/vram-tracker.ts';
 import { VfFunction } from './vf-function.ts';
 import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
 
@@ -43,6 +46,8 @@ export interface EmulatedGpuOptions {
   readonly vfAbiVersion?: VfAbiVersion | undefined;
   /** Bytes of VRAM of a discrete device that may be given away; what its id has unless given. */
   readonly vramSize?: number | undefined;
+  /** How changes of VRAM are found, so that VFs can be saved running; without it they cannot. */
+  readonly precopy?: PrecopyOptions | undefined;
   /** Runs a task soon, never before its caller returned; `queueMicrotask` unless given. */
   readonly schedule?: ((task: () => void) => void) | undefined;
   /** Where the engines get their turns from; the event loop of this thread unless given. */
@@ -51,6 +56,13 @@ export interface EmulatedGpuOptions {
   readonly loader?: ContextLoader | undefined;
   /** The engines' clock, milliseconds with fractions; the machine's monotonic one unless given. */
   readonly now?: (() => number) | undefined;
+}
+
+/** Memory of a VF that a VMM may have mapped. */
+export interface VfBarMemory {
+  readonly ggtt: CarriedPtes;
+  /** VRAM from its first byte; undefined on integrated parts. */
+  readonly vram: Memfd | undefined;
 }
 
 /** An emulated GPU. Its VFs come to life when the PF's driver provisions them. */
@@ -78,7 +90,9 @@ export class EmulatedGpu {
     if (!Number.isSafeInteger(totalVfs) || totalVfs < 1 || totalVfs > EMULATED_TOTAL_VFS)
       throw new Fault('EINVAL', `${totalVfs} VFs are not 1 to ${EMULATED_TOTAL_VFS}`);
     this.#ggtt = new Ggtt(platform.wopcmSize);
-    this.#vram = platform.discrete ? new Vram(usableVram(platform, deviceId, options)) : undefined;
+    this.#vram = platform.discrete
+      ? new Vram(usableVram(platform, deviceId, options), options.precopy)
+      : undefined;
     this.#fuses = fuseRegisters(platform);
     const now = options.now ?? (() => performance.now());
     this.#turns = new EngineTurns(options.turns ?? eventLoopTurns, () => this.#gucs, now);
@@ -104,6 +118,101 @@ export class EmulatedGpu {
   /** What the driver of a VF made it do. @throws {Fault} ENODEV */
   counters(vfid: number): VfCounters {
     return this.#function(vfid).counters;
+  }
+
+  /** First address of a VF's part of the GGTT, 0 when it has none. @throws {Fault} ENODEV */
+  ggttStart(vfid: number): number {
+    this.#check(vfid);
+    return this.#ggtt.window(vfid)?.start ?? 0;
+  }
+
+  /**
+   * What of a stopped VF's memory a VMM may have mapped, for the VF that takes its place. The
+   * descriptors are duplicates, the caller's to close.
+   * @throws {Fault} ENODEV; EINVAL for a VF that is not provisioned; EMFILE
+   */
+  barMemory(vfid: number): VfBarMemory {
+    this.#check(vfid);
+    const window = this.#ggtt.window(vfid);
+    if (window === undefined) throw new Fault('EINVAL', `VF${vfid} has no GGTT`);
+    const { memory, ...ptes } = window.carried();
+    const vram = this.#vram?.object(vfid);
+    return {
+      ggtt: { ...ptes, memfd: new Memfd(dupFd(memory.fd)) },
+      vram: vram === undefined ? undefined : new Memfd(dupFd(vram.memory.fd)),
+    };
+  }
+
+  /**
+   * Puts the memory of another VF, which a VMM may have mapped, in place of a loaded VF's own.
+   * What was loaded into VRAM gives way to it: the VMM's processors went on writing there.
+   * @returns lets go of the VF's own memory, which may take long
+   * @throws {Fault} ENODEV; EINVAL when it does not fit; the memfds are closed then
+   */
+  adoptBarMemory(vfid: number, { ggtt, vram }: VfBarMemory): () => void {
+    this.#check(vfid);
+    const window = this.#ggtt.window(vfid);
+    const own = this.#vram?.object(vfid);
+    const fits = window !== undefined && (vram === undefined) === (own === undefined);
+    if (!fits || (vram !== undefined && vram.size !== own?.size)) {
+      ggtt.memfd.close();
+      vram?.close();
+      throw new Fault('EINVAL', `VF${vfid} has not what the other VF has`);
+    }
+    window.carry(ggtt);
+    const discard = vram === undefined ? undefined : this.#vram?.adopt(vfid, vram);
+    this.#function(vfid).invalidateTlbs();
+    return discard ?? (() => {});
+  }
+
+  /**
+   * Has the system find memory for a range of a VF's VRAM now; beyond its end for nothing.
+   * @returns true when there is more behind the range
+   * @throws {Fault} ENODEV
+   */
+  populateVram(vfid: number, offset: number, length: number): boolean {
+    this.#check(vfid);
+    const vram = this.#vram?.object(vfid);
+    if (vram === undefined || offset >= vram.size) return false;
+    vram.memory.populate(offset, Math.min(length, vram.size - offset));
+    return offset + length < vram.size;
+  }
+
+  /** Lets go of a stopped VF's memory that another VF has taken over. @throws {Fault} ENODEV */
+  abandonBarMemory(vfid: number): void {
+    this.#check(vfid);
+    this.#ggtt.window(vfid)?.abandon();
+    this.#vram?.abandon(vfid);
+    this.#function(vfid).invalidateTlbs();
+  }
+
+  /**
+   * Lets the state that is restored next go on as if nothing had happened: the VF's driver is not
+   * told, and not waited for.
+   * @throws {Fault} ENODEV
+   */
+  restoreTransparently(vfid: number): void {
+    this.#check(vfid);
+    for (const guc of this.#gucs) guc.vf(vfid).fixup.transparent = true;
+  }
+
+  /** True while a VF's driver recovers from a move. @throws {Fault} ENODEV */
+  recovering(vfid: number): boolean {
+    this.#check(vfid);
+    return this.#gucs.some((guc) => guc.vf(vfid).fixup.blocked);
+  }
+
+  /**
+   * True while a VF's driver is between its first words to a GuC and the end of its start: it knows its
+   * place in the GGTT and cannot recover from a move to another one yet.
+   * @throws {Fault} ENODEV
+   */
+  starting(vfid: number): boolean {
+    this.#check(vfid);
+    const vfs = this.#gucs.map((guc) => guc.vf(vfid));
+    const hasBegun = vfs.some(({ existingRuntime }) => existingRuntime?.handshake !== undefined);
+    const isDone = vfs.every(({ existingRuntime }) => existingRuntime?.ctbEnabled === true);
+    return hasBegun && !isDone && !this.recovering(vfid);
   }
 
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */

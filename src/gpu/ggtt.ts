@@ -1,8 +1,10 @@
 /**
  * The GGTT of a tile: who owns which part of it, and the PTEs of each VF's part.
  *
- * Each VF's PTEs are memory of their own, which a VMM may map. That memory holds what the VF
- * wrote; the VFID field is the hardware's, so it is put in when hardware or the PF reads an entry
+ * Each VF's PTEs are memory of their own, which a VMM may map: as large as the whole GGTT half of the
+ * BAR, so that the VF can be moved to another part of the GGTT under a VMM that cannot map again.
+ * What lies outside of the VF's part takes no memory until somebody writes there, and means nothing.
+ * That memory holds what the VF wrote; the VFID field is the hardware's, so it is put in when hardware or the PF reads an entry
  * and whatever the VF wrote there is ignored. A VF can reach its own part only, so the entries of
  * other VFs need no check beyond that.
  *
@@ -10,6 +12,7 @@
  */
 import { Fault } from '../base/fault.ts';
 import type { GgttPort } from '../pf/ports.ts';
+import type { Memfd } from '../sys/memfd.ts';
 import { GTTMMADR } from '../xe/platforms.ts';
 import { GGTT_PAGE_SIZE, GGTT_PTE_LO, GGTT_PTE_SIZE, GUC_GGTT_TOP, withVfid } from '../xe/pte.ts';
 import { DeviceMemory } from './device-memory.ts';
@@ -17,27 +20,37 @@ import { DeviceMemory } from './device-memory.ts';
 /** Bytes of GGTT at the top that the emulated PF keeps for its own buffers. */
 const PF_GGTT_RESERVED = 32 * 2 ** 20;
 
+/** PTE memory of a VF that comes from elsewhere, and what is to be known of it. */
+export interface CarriedPtes {
+  /** The VF's memory there, taken over: all of the GGTT half of BAR 0, as a VMM has mapped it. */
+  readonly memfd: Memfd;
+  /** First GGTT address of the part that the VF's driver still believes in. */
+  readonly start: number;
+  /** That part as it was when the VF was stopped: what differs now was written since. */
+  readonly before: Uint32Array;
+}
+
 /** The part of a GGTT that a VF owns. */
 export class GgttWindow {
   readonly vfid: number;
   /** First global GGTT address, and bytes of address space. */
   readonly start: number;
   readonly size: number;
-  /** Bytes before the first PTE in {@link memory}, so that both sides of a mapping line up. */
-  readonly memoryOffset: number;
-  readonly memory: DeviceMemory;
+  /** The GGTT half of BAR 0, of which the VF's own part alone means anything. */
+  memory = pteMemory();
+  /**
+   * After a move to another part, until the driver asks where its part is now: the PTEs that were
+   * loaded. The driver's late writes still go to the old part of {@link memory} meanwhile.
+   */
+  #loaded: DeviceMemory | undefined;
+  #old: Omit<CarriedPtes, 'memfd'> | undefined;
+  #bytes: Uint8Array | undefined;
+  #words: Uint32Array | undefined;
 
   constructor(vfid: number, start: number, size: number) {
     this.vfid = vfid;
     this.start = start;
     this.size = size;
-    this.memoryOffset = pteOffset(start) % GGTT_PAGE_SIZE;
-    const bytes = this.memoryOffset + pteOffset(size);
-    this.memory = new DeviceMemory(
-      `xe-ggtt-vf${vfid}`,
-      Math.ceil(bytes / GGTT_PAGE_SIZE) * GGTT_PAGE_SIZE,
-      GTTMMADR.ggttStart + pteOffset(start) - this.memoryOffset,
-    );
   }
 
   /** Number of PTEs. */
@@ -47,21 +60,19 @@ export class GgttWindow {
 
   /** The bytes of the PTEs as the VF sees them; makes the memory. */
   get bytes(): Uint8Array {
-    this.#bytes ??= this.memory.view(this.memoryOffset, pteOffset(this.size));
+    this.#bytes ??= this.#part(this.#loaded ?? this.memory, this.start);
     return this.#bytes;
   }
-  #bytes: Uint8Array | undefined;
 
   /** The same as dwords, two a PTE. */
   get words(): Uint32Array {
-    this.#words ??= this.#makeWords();
+    this.#words ??= asWords(this.bytes);
     return this.#words;
   }
-  #words: Uint32Array | undefined;
 
   /** The PTEs if anything was ever written to them, else undefined: all are zero. */
   get writtenWords(): Uint32Array | undefined {
-    return this.memory.exists ? this.words : undefined;
+    return (this.#loaded ?? this.memory).exists ? this.words : undefined;
   }
 
   /** True when `address` is inside. */
@@ -69,17 +80,85 @@ export class GgttWindow {
     return address >= this.start && address < this.start + this.size;
   }
 
+  /** What a target needs to take this memory over; the part of {@link carry} is kept until then. */
+  carried(): Omit<CarriedPtes, 'memfd'> & { readonly memory: DeviceMemory } {
+    const { memory } = this;
+    if (this.#old !== undefined) return { ...this.#old, memory };
+    const before = memory.exists ? this.words.slice() : new Uint32Array(this.count * 2);
+    return { start: this.start, before, memory };
+  }
+
+  /**
+   * Takes over the memory that a VMM has mapped. PTEs that were loaded before stay what the device
+   * sees; with another start until {@link settle} brings them to the VMM's memory.
+   * @throws {Fault} EINVAL for memory or a part of another size; nothing has changed then
+   */
+  carry({ memfd, start, before }: CarriedPtes): void {
+    if (before.length !== this.count * 2)
+      throw new Fault('EINVAL', `${before.length / 2} PTEs in place of ${this.count}`);
+    const memory = pteMemory();
+    memory.adopt(memfd);
+    this.#drop();
+    if (start === this.start) this.memory.close();
+    else {
+      this.#loaded = this.memory;
+      this.#old = { start, before };
+    }
+    this.memory = memory;
+  }
+
+  /** The driver asks where its part is: from now on it writes there. */
+  settle(): void {
+    const old = this.#old;
+    const loaded = this.#loaded;
+    if (old === undefined || loaded === undefined) return;
+    const words = asWords(this.#part(loaded, this.start));
+    const late = asWords(this.#part(this.memory, old.start));
+    for (let at = 0; at < words.length; at++)
+      if (late[at] !== old.before[at]) words[at] = late[at] as number;
+    this.#part(this.memory, this.start).set(this.#part(loaded, this.start));
+    this.#drop();
+  }
+
+  /** Makes all of it zero. */
+  clear(): void {
+    this.#drop();
+    this.memory.clear();
+  }
+
+  /** Lets go of memory that another VF has taken over: this one's PTEs are zero. */
+  abandon(): void {
+    this.#drop();
+    this.memory.abandon();
+  }
+
   /** Lets go of the memory. Idempotent. */
   close(): void {
-    this.#bytes = undefined;
-    this.#words = undefined;
+    this.#drop();
     this.memory.close();
   }
 
-  #makeWords(): Uint32Array {
-    const { buffer, byteOffset } = this.bytes;
-    return new Uint32Array(buffer, byteOffset, this.count * 2);
+  /** Forgets what was loaded, and views. */
+  #drop(): void {
+    this.#bytes = undefined;
+    this.#words = undefined;
+    this.#old = undefined;
+    this.#loaded?.close();
+    this.#loaded = undefined;
   }
+
+  #part(memory: DeviceMemory, start: number): Uint8Array {
+    return memory.view(pteOffset(start), pteOffset(this.size));
+  }
+}
+
+function pteMemory(): DeviceMemory {
+  const { ggttStart, ggttEnd } = GTTMMADR;
+  return new DeviceMemory('xe-ggtt', ggttEnd - ggttStart, ggttStart);
+}
+
+function asWords({ buffer, byteOffset, length }: Uint8Array): Uint32Array {
+  return new Uint32Array(buffer, byteOffset, length / 4);
 }
 
 /** Bytes of PTE memory before the entry of `address`. */
@@ -121,7 +200,7 @@ export class Ggtt implements GgttPort {
   }
 
   clear(vfid: number): void {
-    this.#windows.get(vfid)?.memory.clear();
+    this.#windows.get(vfid)?.clear();
   }
 
   readPtes(start: number, into: Uint32Array): void {

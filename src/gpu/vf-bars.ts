@@ -1,10 +1,9 @@
 /** What the BARs of an emulated VF are and which parts of them a VMM may map. */
-import { alignDown, alignUp, roundUpPowerOfTwo } from '../base/int.ts';
+import { roundUpPowerOfTwo } from '../base/int.ts';
 import type { Bar } from '../vfio-pci/pci-function.ts';
 import { GTTMMADR } from '../xe/platforms.ts';
-import { GGTT_PAGE_SIZE } from '../xe/pte.ts';
 import type { DeviceMemory } from './device-memory.ts';
-import { type GgttWindow, pteOffset } from './ggtt.ts';
+import type { GgttWindow } from './ggtt.ts';
 import type { VfVram } from './vram.ts';
 
 type Area = Bar['areas'][number];
@@ -30,33 +29,34 @@ export class VfBars {
 }
 
 function gttmmadrBar(window: GgttWindow | undefined): Bar {
-  const areas = window === undefined ? [] : ggttAreas(window);
+  const areas = window === undefined ? [] : [ggttArea(window)];
   return { size: GTTMMADR.size, is64Bit: true, prefetchable: false, areas };
 }
 
-/** The whole pages of BAR 0 that hold PTEs of this VF and of nobody else. */
-function ggttAreas(window: GgttWindow): readonly Area[] {
-  const start = pteOffset(window.start);
-  const first = alignUp(start, GGTT_PAGE_SIZE);
-  const size = alignDown(start + pteOffset(window.size), GGTT_PAGE_SIZE) - first;
-  if (size <= 0) return [];
-  const fdOffset = window.memory.fdOffset + first - start + window.memoryOffset;
-  return [memoryArea(window.memory, GTTMMADR.ggttStart + first, size, fdOffset)];
+/** The GGTT half of BAR 0, all of it the VF's own memory: see ggtt.ts. */
+function ggttArea(window: GgttWindow): Area {
+  const { ggttStart, ggttEnd } = GTTMMADR;
+  return memoryArea(() => window.memory, ggttStart, ggttEnd - ggttStart, ggttStart);
 }
 
 function lmemBar(vram: VfVram): Bar {
-  const areas = [memoryArea(vram.memory, 0, vram.size, 0)];
+  const areas = [memoryArea(() => vram.memory, 0, vram.size, 0)];
   return { size: roundUpPowerOfTwo(vram.size), is64Bit: true, prefetchable: true, areas };
 }
 
 /** An area whose descriptor is made when somebody asks for it. */
-function memoryArea(memory: DeviceMemory, offset: number, size: number, fdOffset: number): Area {
+function memoryArea(
+  memory: () => DeviceMemory,
+  offset: number,
+  size: number,
+  fdOffset: number,
+): Area {
   return {
     offset,
     size,
     fdOffset,
     get fd() {
-      return memory.fd;
+      return memory().fd;
     },
   };
 }

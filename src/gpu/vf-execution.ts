@@ -2,8 +2,9 @@
 import type { VfCounters } from './counters.ts';
 import type { ExecutionHost, FlatCcs, GpuMemory } from './engine/contracts.ts';
 
-/** Frequency of the command streamer's clock on these platforms, ticks a millisecond. */
-const TICKS_PER_MS = 19_200;
+/** Ticks of the command streamer's clock on these platforms, 19.2 MHz, in 10 microseconds. */
+const TICKS_PER_10_US = 192n;
+const NS_PER_10_US = 10_000n;
 
 /** The parts of a VF that its engines use. */
 export interface VfParts {
@@ -23,7 +24,8 @@ export function executionHost(engine: string, parts: VfParts): ExecutionHost {
     flatCcs: parts.flatCcs,
     discrete: parts.discrete,
     ppgtt: (pdp0) => parts.ppgtts.space(pdp0),
-    timestamp: () => BigInt(Math.floor(performance.now() * TICKS_PER_MS)),
+    // The machine's clock: a process that takes the VF over must not turn it back.
+    timestamp: () => (process.hrtime.bigint() * TICKS_PER_10_US) / NS_PER_10_US,
     raiseMsi: () => parts.raiseMsi(engine),
     command: (name, count) => counters.command(name, count),
     copied: (bytes) => counters.copied(bytes),

@@ -149,6 +149,10 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     return host;
   }
 
+  ggttAsked(): void {
+    this.#around.ggtt.window(this.vfid)?.settle();
+  }
+
   invalidateTlbs(): void {
     this.physical.invalidateTlbs();
   }
@@ -255,7 +259,7 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     else this.counters.registerRead(APERTURE_BLOCK.GGTT);
     if (!write) bytes.fill(0, at, at + count);
     const window = this.#around.ggtt.window(this.vfid);
-    if (window === undefined || !(write || window.memory.exists)) return;
+    if (window === undefined || !(write || window.writtenWords !== undefined)) return;
     const start = pteOffset(window.start);
     const from = Math.max(offset, start);
     const to = Math.min(offset + count, start + pteOffset(window.size));
@@ -285,7 +289,8 @@ export class VfFunction implements PciFunction, RegisterTarget, GucVfHost {
     this.counters.registerWrite(APERTURE_BLOCK.LMEM);
     const vram = this.#around.vram?.object(this.vfid);
     const inside = vram === undefined ? 0 : Math.min(count, vram.size - offset);
-    if (vram !== undefined && inside > 0)
-      vram.view(offset, inside).set(bytes.subarray(at, at + inside));
+    if (vram === undefined || inside <= 0) return;
+    vram.view(offset, inside).set(bytes.subarray(at, at + inside));
+    vram.wrote(offset, inside);
   }
 }

@@ -8,7 +8,10 @@ import { Fault } from '../base/fault.ts';
 import { dataView } from '../base/int.ts';
 import { formatSize } from '../base/size.ts';
 import type { VramObject, VramPort } from '../pf/ports.ts';
+import { hasDigest } from '../sys/block-digest.ts';
+import type { Memfd } from '../sys/memfd.ts';
 import { DeviceMemory } from './device-memory.ts';
+import { type PrecopyOptions, VramTracker } from './precopy/vram-tracker.ts';
 
 /** Bytes of a page of the local memory translation table. */
 export const LMTT_PAGE_SIZE = 2 * 2 ** 20;
@@ -20,8 +23,13 @@ const VRAM_WINDOW_SIZE = 2 ** 30;
 export class VfVram implements VramObject {
   readonly memory: DeviceMemory;
 
-  constructor(vfid: number, size: number) {
+  readonly #precopy: PrecopyOptions | undefined;
+  #tracker: VramTracker | undefined;
+
+  /** @param precopy how changes are found; without it they cannot be tracked */
+  constructor(vfid: number, size: number, precopy?: PrecopyOptions) {
     this.memory = new DeviceMemory(`xe-vram-vf${vfid}`, size);
+    this.#precopy = precopy;
   }
 
   readonly #windows: Uint8Array[] = [];
@@ -57,6 +65,57 @@ export class VfVram implements VramObject {
     this.memory.clear();
   }
 
+  clearRange(offset: number, length: number): void {
+    this.memory.clearRange(offset, length);
+  }
+
+  /** The device has written, or is about to. */
+  wrote(offset: number, length: number): void {
+    this.#tracker?.wrote(offset, length);
+  }
+
+  get trackable(): boolean {
+    return this.#precopy !== undefined && hasDigest();
+  }
+
+  track(): VramTracker | undefined {
+    if (this.#precopy === undefined) return undefined;
+    this.#tracker?.close();
+    const tracker = VramTracker.create(this.memory, this.#precopy, () => {
+      if (this.#tracker === tracker) this.#tracker = undefined;
+    });
+    this.#tracker = tracker;
+    return tracker;
+  }
+
+  /** Lets go of the memory. Idempotent. */
+  close(): void {
+    this.#tracker?.close();
+    this.memory.close();
+  }
+
+  /**
+   * Takes `memfd` in place of its memory.
+   * @returns lets go of what was there
+   * @throws {Fault} EINVAL when it has another size
+   */
+  adopt(memfd: Memfd): () => void {
+    const discard = this.memory.adopt(memfd);
+    // It watches memory that is no longer this VF's.
+    this.#tracker?.close();
+    this.#windows.length = 0;
+    this.#views.length = 0;
+    return discard;
+  }
+
+  /** Lets go of memory that another VF has taken over: it is zeroed memory again. */
+  abandon(): void {
+    this.#tracker?.close();
+    this.memory.abandon();
+    this.#windows.length = 0;
+    this.#views.length = 0;
+  }
+
   #makeWindow(index: number): Uint8Array {
     const start = index * VRAM_WINDOW_SIZE;
     const window = this.memory.view(start, Math.min(VRAM_WINDOW_SIZE, this.size - start));
@@ -73,9 +132,15 @@ export class Vram implements VramPort {
   #used = 0;
   #version = 0;
 
-  /** @param usable bytes that can be given away */
-  constructor(usable: number) {
+  readonly #precopy: PrecopyOptions | undefined;
+
+  /**
+   * @param usable bytes that can be given away
+   * @param precopy how changes are found; without it they cannot be tracked
+   */
+  constructor(usable: number, precopy?: PrecopyOptions) {
     this.usable = usable;
+    this.#precopy = precopy;
   }
 
   /** Changes whenever what a VF owns does. */
@@ -95,7 +160,7 @@ export class Vram implements VramPort {
     const free = this.usable - this.#used;
     if (size > free)
       throw new Fault('ENOSPC', `${formatSize(size)} of VRAM wanted, ${formatSize(free)} free`);
-    const object = new VfVram(vfid, size);
+    const object = new VfVram(vfid, size, this.#precopy);
     this.#objects.set(vfid, object);
     this.#version++;
     this.#used += size;
@@ -105,10 +170,29 @@ export class Vram implements VramPort {
   release(vfid: number): void {
     const object = this.#objects.get(vfid);
     if (object === undefined) return;
-    object.memory.close();
+    object.close();
     this.#objects.delete(vfid);
     this.#version++;
     this.#used -= object.size;
+  }
+
+  /**
+   * Gives `vfid` other memory for what it owns.
+   * @returns lets go of what was there
+   * @throws {Fault} EINVAL when it has another size, or `vfid` owns nothing
+   */
+  adopt(vfid: number, memfd: Memfd): () => void {
+    const object = this.#objects.get(vfid);
+    if (object === undefined) throw new Fault('EINVAL', `VF${vfid} has no VRAM`);
+    const discard = object.adopt(memfd);
+    this.#version++;
+    return discard;
+  }
+
+  /** Lets go of the memory of `vfid` that another VF has taken over. */
+  abandon(vfid: number): void {
+    this.#objects.get(vfid)?.abandon();
+    this.#version++;
   }
 
   /** Lets go of every object. Idempotent. */

@@ -1,5 +1,6 @@
 /** The phases of a migration, and what a session tells about its way through them. */
 import type { MigrationFault } from '../base/fault.ts';
+import type { PrecopyPolicy, PrecopyRound } from './precopy-policy.ts';
 
 /**
  * The phases in their order.
@@ -13,8 +14,11 @@ import type { MigrationFault } from '../base/fault.ts';
  * - `done`: the target runs; the source stays in STOP with its state.
  */
 export const MIGRATION_PHASES = ['prepare', 'stop', 'copy', 'load', 'run', 'done'] as const;
-/** The name of a phase. */
-export type MigrationPhase = (typeof MIGRATION_PHASES)[number];
+/**
+ * The name of a phase. `precopy` is between `prepare` and `stop`, when the source can be saved while
+ * it runs: what changed goes over again and again.
+ */
+export type MigrationPhase = (typeof MIGRATION_PHASES)[number] | 'precopy';
 
 /** How long a phase took and what went through it. */
 export interface PhaseRecord {
@@ -37,6 +41,7 @@ export type MigrationEvent =
       /** Milliseconds until the copy is through at this rate; Infinity before the first byte. */
       readonly remainingMs: number;
     }
+  | { readonly type: 'round'; readonly round: PrecopyRound }
   | { readonly type: 'rollback'; readonly fault: MigrationFault };
 
 /** What a finished session knows. */
@@ -45,13 +50,15 @@ export interface MigrationResult {
   /** From the request that paused the source to the answer that the target runs. */
   readonly downtimeMs: number;
   readonly totalMs: number;
-  /** Rate of the copy phase. */
+  /** Rate of the phases in which bytes moved. */
   readonly bytesPerSecond: number;
   readonly phases: readonly PhaseRecord[];
+  /** The rounds of the pre-copy, none when the source was saved standing still. */
+  readonly rounds: readonly PrecopyRound[];
 }
 
 /** What every kind of session takes. */
-export interface SessionOptions {
+export interface SessionOptions extends PrecopyPolicy {
   /** Ends the session with ECANCELED and rolls it back, until the point of no return. */
   readonly signal?: AbortSignal | undefined;
   /** Hears of every event, in order. */

@@ -4,9 +4,22 @@ import { MIG_STATE, type MigState } from '../vfio/migration-state.ts';
 import type { MigrationData, VfioDevice } from '../vfio/vfio-device.ts';
 import type { VfProfile } from './vf-profile.ts';
 
+/** What a session needs of a VF: the migration part of the VFIO contract, and the reset. */
+export type MigratableDevice = Pick<
+  VfioDevice,
+  | 'migrationFlags'
+  | 'migrationState'
+  | 'setMigrationState'
+  | 'migrationDataSize'
+  | 'migrationDataSizeIsEstimate'
+  | 'precopyInfo'
+  | 'enablePrecopyInfoV2'
+  | 'reset'
+>;
+
 /** A VF that state is taken from or brought to. */
 export interface MigrationEnd {
-  readonly device: VfioDevice;
+  readonly device: MigratableDevice;
   /** What the VF is, when it can tell. */
   readonly profile?: VfProfile | undefined;
   /**
@@ -86,7 +99,7 @@ export async function resetTarget(
 }
 
 /** Makes sure that the device is this session's to reset: a server resets it for nobody else. */
-async function own(device: VfioDevice): Promise<void> {
+async function own(device: MigratableDevice): Promise<void> {
   if ((await device.migrationState()) !== MIG_STATE.RUNNING) return;
   await device.setMigrationState(MIG_STATE.STOP);
 }

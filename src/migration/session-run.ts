@@ -7,6 +7,7 @@ import type {
   PhaseRecord,
   SessionOptions,
 } from './migration-phase.ts';
+import type { PrecopyRound } from './precopy-policy.ts';
 
 /** Progress is told at most this often. */
 const PROGRESS_INTERVAL_MS = 100;
@@ -29,6 +30,7 @@ export class SessionRun {
   readonly #now: () => number;
   readonly #start: number;
   readonly #phases: PhaseRecord[] = [];
+  readonly #rounds: PrecopyRound[] = [];
   #phase: MigrationPhase = 'prepare';
   #phaseStart = Number.NaN;
   #phaseBytes = 0;
@@ -48,6 +50,17 @@ export class SessionRun {
   /** The phase that the session is in. */
   get phase(): MigrationPhase {
     return this.#phase;
+  }
+
+  /** Milliseconds, monotonic, without what hooks took. */
+  now(): number {
+    return this.#clock();
+  }
+
+  /** A round of the pre-copy is over. */
+  precopyRound(round: PrecopyRound): void {
+    this.#rounds.push(round);
+    this.#options.onEvent?.({ type: 'round', round });
   }
 
   /** Begins a phase. @throws {StepFailure} ECANCELED when the session was called off */
@@ -150,13 +163,16 @@ export class SessionRun {
   /** What there is to tell once the last phase is over. */
   finish(): MigrationResult {
     this.#leave();
-    const copy = this.#phases.find(({ name }) => name === 'copy');
+    const moving = this.#phases.filter(({ bytes }) => bytes > 0);
+    const streamBytes = moving.reduce((total, { bytes }) => total + bytes, 0);
+    const ms = moving.reduce((total, phase) => total + phase.ms, 0);
     return {
-      streamBytes: copy?.bytes ?? 0,
+      streamBytes,
       downtimeMs: this.#downtimeMs,
       totalMs: this.#clock() - this.#start,
-      bytesPerSecond: rate(copy?.bytes ?? 0, copy?.ms ?? 0),
+      bytesPerSecond: rate(streamBytes, ms),
       phases: this.#phases,
+      rounds: this.#rounds,
     };
   }
 

@@ -9,6 +9,7 @@ import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { MigrationResult, SessionOptions } from './migration-phase.ts';
 import { copyStream } from './session-copy.ts';
 import type { MigrationEnd } from './session-end.ts';
+import { precopy } from './session-precopy.ts';
 import { rollBack, type Touched } from './session-rollback.ts';
 import { SessionRun } from './session-run.ts';
 import { finishSource, prepareSource, stopSource } from './session-source.ts';
@@ -54,13 +55,15 @@ export async function save<Summary>(
     const kept = await run.step('target', open);
     sink = kept;
 
-    await run.enter('stop');
-    const from = await stopSource(run, source, found, touched);
-
-    await run.enter('copy');
     const write = async (views: readonly Uint8Array[]) => {
       for (const view of views) await kept.write(view);
     };
+    const begun = await precopy(run, source, found, write, options, touched);
+
+    await run.enter('stop');
+    const from = await stopSource(run, source, found, touched, begun);
+
+    await run.enter('copy');
     await copyStream(run, from.data, write, from.size, from.estimate);
 
     await run.enter('load');

@@ -47,6 +47,7 @@ export async function prepareSource(run: SessionRun, { device }: MigrationEnd): 
  * had its stream read to the end (or was stopped by its VMM), and one that lost its tool in any
  * other state can safely run again.
  *
+ * @param precopied the data file of a source that is in PRE_COPY: it goes on
  * @returns the data file and the bytes that it will deliver, exactly unless they are an estimate
  */
 export async function stopSource(
@@ -54,8 +55,14 @@ export async function stopSource(
   { device }: MigrationEnd,
   found: MigState,
   note: SourceNote,
+  precopied?: MigrationData,
 ): Promise<{ readonly data: MigrationData; readonly size: number; readonly estimate: boolean }> {
   run.sourceStops();
+  if (precopied !== undefined) {
+    await run.step('source', () => device.setMigrationState(MIG_STATE.STOP_COPY));
+    const size = await run.step('source', () => device.migrationDataSize());
+    return { data: precopied, size, estimate: device.migrationDataSizeIsEstimate === true };
+  }
   const claimed = () => {
     note.source = { found };
   };

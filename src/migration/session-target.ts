@@ -1,8 +1,8 @@
 /** What a session does with the VF that it brings the state to. */
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
-import type { MigrationData, VfioDevice } from '../vfio/vfio-device.ts';
-import { askState, type MigrationEnd } from './session-end.ts';
+import type { MigrationData } from '../vfio/vfio-device.ts';
+import { askState, type MigratableDevice, type MigrationEnd } from './session-end.ts';
 import { type SessionRun, StepFailure } from './session-run.ts';
 
 /** What a session has done to a target. */
@@ -53,7 +53,7 @@ export async function openTarget(
  * Takes a target that a session left half-way back to its beginning.
  * @throws {StepFailure} EBUSY when that session lives
  */
-async function clearTarget(run: SessionRun, device: VfioDevice): Promise<void> {
+async function clearTarget(run: SessionRun, device: MigratableDevice): Promise<void> {
   try {
     await run.step('target', () => device.setMigrationState(MIG_STATE.STOP));
   } catch (error) {

@@ -18,6 +18,7 @@ import type { MigrationResult, SessionOptions } from './migration-phase.ts';
 import { copyStream } from './session-copy.ts';
 import type { MigrationEnd } from './session-end.ts';
 import { checkFits } from './session-fit.ts';
+import { precopy } from './session-precopy.ts';
 import { rollBack, type Touched } from './session-rollback.ts';
 import { SessionRun } from './session-run.ts';
 import { finishSource, prepareSource, stopSource } from './session-source.ts';
@@ -42,11 +43,14 @@ export async function migrate(
     const found = await prepareSource(run, source);
     const into = await openTarget(run, target, touched);
 
+    const write = writerTo(into);
+    const begun = await precopy(run, source, found, write, options, touched);
+
     await run.enter('stop');
-    const from = await stopSource(run, source, found, touched);
+    const from = await stopSource(run, source, found, touched, begun);
 
     await run.enter('copy');
-    await copyStream(run, from.data, writerTo(into), from.size, from.estimate);
+    await copyStream(run, from.data, write, from.size, from.estimate);
 
     await run.enter('load');
     await loadTarget(run, target, into);

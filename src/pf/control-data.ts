@@ -46,14 +46,18 @@ export function restoreRefusal(vf: VfControl): Fault | undefined {
   return undefined;
 }
 
-/** Begins to save. @throws {Fault} {@link saveRefusal} */
-export function triggerSave(vf: VfControl): void {
+/**
+ * Begins to save.
+ * @param exceptVram true when VRAM is saved on another way
+ * @throws {Fault} {@link saveRefusal}
+ */
+export function triggerSave(vf: VfControl, exceptVram: boolean): void {
   const refusal = saveRefusal(vf);
   if (refusal !== undefined) throw refusal;
   vf.beginWork('SAVE_WIP');
   // Linux keeps the mark of an earlier failure, and every later save then fails too.
   vf.state.exit('SAVE_FAILED');
-  vf.marks.reset(itemsToSave(vf));
+  vf.marks.reset(itemsToSave(vf, exceptVram));
   vf.enterAndQueue('SAVE_PROCESS_DATA');
 }
 
@@ -114,22 +118,24 @@ export function restoreDataDone(vf: VfControl): void {
 }
 
 /** What this GT has to save of the VF. */
-function itemsToSave(vf: VfControl): SaveItem[] {
+function itemsToSave(vf: VfControl, exceptVram: boolean): SaveItem[] {
   const items: SaveItem[] = ['GUC', 'MMIO'];
   const { gt, tile, resources } = vf.around;
   if (gt.type === 'main' && resources.ggtt(vf.vfid, tile.id) !== undefined) items.push('GGTT');
-  if (gt.type === 'main' && resources.vram(vf.vfid, tile.id) !== undefined) items.push('VRAM');
+  if (gt.type === 'main' && !exceptVram && resources.vram(vf.vfid, tile.id) !== undefined)
+    items.push('VRAM');
   return items;
 }
 
 /**
  * Bytes of the packets that saving would make on this GT, headers included.
+ * @param exceptVram true when VRAM is saved on another way
  * @throws {Fault} what asking firmware for its size throws
  */
-export function saveSize(vf: VfControl): number {
+export function saveSize(vf: VfControl, exceptVram: boolean): number {
   const { gt, tile, resources } = vf.around;
   let total = 0;
-  for (const item of itemsToSave(vf)) {
+  for (const item of itemsToSave(vf, exceptVram)) {
     const vram = resources.vram(vf.vfid, tile.id)?.size ?? 0;
     const headers = item === 'VRAM' ? Math.ceil(vram / VRAM_CHUNK_MAX_SIZE) : 1;
     total += headers * PACKET_HEADER_SIZE;

@@ -83,8 +83,8 @@ export class PfControl {
   }
 
   /** Begins to save; GTs before the one that refuses have begun. @throws {Fault} the refusal */
-  triggerSave(vfid: number): void {
-    for (const vf of this.vf(vfid)) triggerSave(vf);
+  triggerSave(vfid: number, exceptVram: boolean): void {
+    for (const vf of this.vf(vfid)) triggerSave(vf, exceptVram);
   }
 
   /** Ends saving, up to the first GT that is not done. @throws {Fault} EIO */

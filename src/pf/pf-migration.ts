@@ -4,10 +4,13 @@
  * Source: drivers/gpu/drm/xe/xe_sriov_pf_migration.c, xe_sriov_pf_control.c.
  */
 import { Fault } from '../base/fault.ts';
+import { PACKET_HEADER_SIZE } from '../xe/migration-packet.ts';
 import type { StreamTarget } from '../xe/migration-stream.ts';
+import type { PrecopyProgress } from '../xe-vfio-pci/xe-sriov-vfio.ts';
 import { abortSave, saveSize } from './control-data.ts';
 import type { PfControl } from './pf-control.ts';
-import type { PfDevicePort } from './ports.ts';
+import type { PfDevicePort, VramObject } from './ports.ts';
+import { PrecopySession, type TrackedVram } from './precopy-session.ts';
 import { RestoreSession } from './restore-session.ts';
 import { SaveSession, STREAM_FRAME_SIZE } from './save-session.ts';
 import type { VfResources } from './vf-control.ts';
@@ -68,10 +71,67 @@ export class PfMigration {
     return vf;
   }
 
+  /** True when the VF has VRAM and all of it can be tracked while the VF runs. */
+  canPrecopy(vfid: number): boolean {
+    const vrams = this.#vrams(vfid);
+    return vrams.length > 0 && vrams.every(({ vram }) => vram.trackable === true);
+  }
+
+  /** Begins to save a VF that may run. @throws {Fault} ENOPKG unsupported, EBUSY, ENOSYS */
+  beginPrecopy(vfid: number): void {
+    this.#needSupport();
+    const vf = this.vf(vfid);
+    if (vf.saving || vf.restore !== undefined)
+      throw new Fault('EBUSY', `VF${vfid} is being migrated`);
+    const tracked: TrackedVram[] = [];
+    let total = 0;
+    for (const { tile, gt, vram } of this.#vrams(vfid)) {
+      const tracking = vram.track?.();
+      if (tracking === undefined) {
+        for (const begun of tracked) begun.tracking.close();
+        throw new Fault('ENOSYS', `changes of VF${vfid}'s VRAM cannot be found on this machine`);
+      }
+      tracked.push({ tile, gt, tracking });
+      total += vram.size;
+    }
+    const precopy = new PrecopySession(tracked, total);
+    vf.begin({ save: new SaveSession(this.#control.vf(vfid), this.#device, vf.wait, precopy) });
+  }
+
+  /** Ends a saving that has not gone beyond its pre-copy. */
+  endPrecopy(vfid: number): void {
+    this.vf(vfid).end(new Fault('ENODEV', `the pre-copy of VF${vfid} has ended`));
+  }
+
+  /** What is left of a pre-copy. @throws {Fault} EINVAL outside of one */
+  precopyProgress(vfid: number, mayReinit: boolean): PrecopyProgress {
+    const save = this.vf(vfid).precopied;
+    if (save === undefined || save.precopy.stopped)
+      throw new Fault('EINVAL', `VF${vfid} is in no pre-copy`);
+    const progress = save.precopy.progress(mayReinit);
+    const { pendingBytes } = save;
+    return progress.initialBytes > 0 || progress.dirtyBytes === 0
+      ? { ...progress, initialBytes: progress.initialBytes + pendingBytes }
+      : { ...progress, dirtyBytes: progress.dirtyBytes + pendingBytes };
+  }
+
+  /**
+   * Goes on to save all of a VF that is paused now.
+   * @throws {Fault} EPERM, EBUSY, EALREADY, ENODEV when the session ended meanwhile, EIO
+   */
+  async finishPrecopy(vfid: number): Promise<void> {
+    const vf = this.vf(vfid);
+    const save = vf.precopied;
+    await save?.precopy.stop();
+    if (save === undefined || vf.precopied !== save)
+      throw new Fault('ENODEV', `the pre-copy of VF${vfid} has ended`);
+    this.#control.triggerSave(vfid, true);
+  }
+
   /** Begins to save a paused VF. @throws {Fault} ENOPKG unsupported, EPERM, EBUSY, EALREADY */
   beginSave(vfid: number): void {
     this.#needSupport();
-    this.#control.triggerSave(vfid);
+    this.#control.triggerSave(vfid, false);
     const vf = this.vf(vfid);
     vf.begin({ save: new SaveSession(this.#control.vf(vfid), this.#device, vf.wait) });
   }
@@ -109,12 +169,28 @@ export class PfMigration {
   }
 
   /**
-   * Bytes that saving would deliver now, exactly.
+   * Bytes that saving would deliver now, exactly; in a pre-copy, as far as they are known.
    * @throws {Fault} ENOPKG unsupported, ENODATA, what firmware says
    */
   size(vfid: number): number {
     this.#needSupport();
-    return this.#control.vf(vfid).reduce((total, vf) => total + saveSize(vf), STREAM_FRAME_SIZE);
+    const save = this.vf(vfid).precopied;
+    const frame =
+      save === undefined
+        ? STREAM_FRAME_SIZE
+        : save.precopy.leftBytes + save.pendingBytes + PACKET_HEADER_SIZE;
+    return this.#control
+      .vf(vfid)
+      .reduce((total, vf) => total + saveSize(vf, save !== undefined), frame);
+  }
+
+  /** The VRAM of a VF on each tile, with the GT that its packets name. */
+  #vrams(vfid: number): { tile: number; gt: number; vram: VramObject }[] {
+    return this.#device.tiles.flatMap(({ id: tile, gts }) => {
+      const vram = this.#resources.vram(vfid, tile);
+      const gt = gts.find(({ type }) => type === 'main')?.id;
+      return vram === undefined || gt === undefined ? [] : [{ tile, gt, vram }];
+    });
   }
 
   #needSupport(): void {

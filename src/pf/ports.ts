@@ -76,6 +76,56 @@ export interface GgttPort {
   writePtes(start: number, from: Uint32Array): void;
 }
 
+/** A run of VRAM that differs from what was sent of it. */
+export interface VramPiece {
+  /** Bytes from the start of the VRAM. */
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/** How far a pre-copy has come. */
+export interface VramChanges {
+  /** Bytes of the first pass that were not sent yet; some may turn out to be zero. */
+  readonly initialBytes: number;
+  /** Bytes that are known to have changed after they were sent. */
+  readonly dirtyBytes: number;
+  /** Times that all of the memory was compared since the first pass. */
+  readonly passes: number;
+  /** Milliseconds that {@link VramTracking.stop} is likely to take; undefined when not known yet. */
+  readonly stopMs: number | undefined;
+  /** Milliseconds for which a change may go unnoticed; undefined when not known yet. */
+  readonly staleMs: number | undefined;
+}
+
+/**
+ * The changes of a VRAM object while its VF is saved running. What was not sent is zero: the other
+ * end begins with cleared VRAM.
+ */
+export interface VramTracking {
+  /** Makes ready what needs time; called once, while the VF runs. */
+  begin(): void;
+  changes(): VramChanges;
+  /** What is dirty counts as initial from now on. */
+  reinit(): void;
+  /** All bytes that {@link next} gave are used: their room may be taken again. */
+  rewind(): void;
+  /**
+   * The next run that differs, at most `max` bytes (but not less than a block), which counts as sent
+   * then; undefined when nothing is known to differ or no room is left for copies until
+   * {@link rewind}.
+   * @throws {Fault} EIO when looking for changes failed
+   */
+  next(max: number): VramPiece | undefined;
+  /** The VF stands still: finds all that differs. @throws {Fault} EIO */
+  stop(): Promise<void>;
+  /** The VF runs on after {@link stop}. */
+  resume(): void;
+  /** After {@link stop}: what {@link next} is still to give. */
+  left(): { readonly bytes: number; readonly pieces: number };
+  /** Idempotent. */
+  close(): void;
+}
+
 /** The VRAM object of a VF on one tile. */
 export interface VramObject {
   /** Bytes, a multiple of 2 MiB. */
@@ -84,6 +134,15 @@ export interface VramObject {
   view(offset: number, length: number): Uint8Array;
   /** Makes all of it zero. */
   clear(): void;
+  /** Makes a part of it zero, in whole pages; without this method it is written with zeros. */
+  clearRange?(offset: number, length: number): void;
+  /** True when changes can be tracked. */
+  readonly trackable?: boolean;
+  /**
+   * Begins to track changes, for saving a VF that runs; ends earlier tracking. Undefined when that
+   * is not possible.
+   */
+  track?(): VramTracking | undefined;
 }
 
 /** The VRAM of a tile. */

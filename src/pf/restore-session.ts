@@ -21,6 +21,7 @@ import { StreamRules, type StreamTarget } from '../xe/migration-stream.ts';
 import { restoreDataDone, resumeRestoring } from './control-data.ts';
 import type { VramObject } from './ports.ts';
 import type { VfControl } from './vf-control.ts';
+import { VramCoverage } from './vram-coverage.ts';
 import type { WaitQueue } from './wait-queue.ts';
 
 /** Where the bytes of the packet in progress go. */
@@ -48,6 +49,8 @@ export class RestoreSession {
   #total = 0;
   #over: Fault | undefined;
   #busy = false;
+  /** What came of the VRAM of each tile. */
+  readonly #coverages = new Map<number, VramCoverage>();
 
   /** @param wait woken whenever a GT applied a packet or failed */
   constructor(vfs: readonly VfControl[], target: StreamTarget, wait: WaitQueue) {
@@ -150,6 +153,7 @@ export class RestoreSession {
       const vf = this.#vf(header);
       const vram = vf.around.resources.vram(vf.vfid, header.tile);
       if (vram === undefined) throw this.#rules.fault('ENXIO', 'the VF has no VRAM on this tile');
+      this.#coverage(header.tile, vram).arriving(header.offset, size);
       return { kind: 'vram', vram, offset: header.offset };
     }
     if (!Object.values<number>(PACKET_TYPE).includes(type)) return { kind: 'skip' };
@@ -179,6 +183,7 @@ export class RestoreSession {
     const { header, sink } = this.#arriving as Arriving;
     this.#arriving = undefined;
     if (header.type === PACKET_TYPE.TRAILER) {
+      this.#clearTheRest();
       for (const vf of this.#vfs) restoreDataDone(vf);
     } else if (sink.kind === 'skip') {
       const vf = this.#vf(header);
@@ -203,6 +208,24 @@ export class RestoreSession {
     if (failed()) {
       const cause = vf.failure;
       throw this.#rules.fault(cause?.code ?? 'EIO', cause?.message ?? 'restoring failed', cause);
+    }
+  }
+
+  #coverage(tile: number, vram: VramObject): VramCoverage {
+    let coverage = this.#coverages.get(tile);
+    if (coverage === undefined) {
+      coverage = new VramCoverage(vram);
+      this.#coverages.set(tile, coverage);
+    }
+    return coverage;
+  }
+
+  /** Deviation 10: VRAM that the stream did not bring is zero, whatever the target held before. */
+  #clearTheRest(): void {
+    for (const { vfid, around } of this.#vfs) {
+      const vram = around.resources.vram(vfid, around.tile.id);
+      if (vram !== undefined && around.gt.type === 'main')
+        this.#coverage(around.tile.id, vram).clearTheRest();
     }
   }
 

@@ -15,6 +15,7 @@ import {
 } from '../xe/migration-packet.ts';
 import { resumeSaving } from './control-data.ts';
 import type { VfPacket } from './packet-ring.ts';
+import type { PrecopySession } from './precopy-session.ts';
 import type { VfControl } from './vf-control.ts';
 import type { WaitQueue } from './wait-queue.ts';
 
@@ -43,15 +44,19 @@ export class SaveSession {
   #descriptor: VfPacket | undefined;
   #trailer: VfPacket | undefined = framePacket(PACKET_TYPE.TRAILER, new Uint8Array(0));
   #over: Fault | undefined;
+  /** The VRAM of a VF whose saving began, or begins, while it runs. */
+  readonly precopy: PrecopySession | undefined;
 
   /** @param wait woken whenever a GT made a packet, is done or failed */
   constructor(
     vfs: readonly VfControl[],
     device: { readonly deviceId: number; readonly revisionId: number },
     wait: WaitQueue,
+    precopy?: PrecopySession,
   ) {
     this.#vfs = vfs;
     this.#wait = wait;
+    this.precopy = precopy;
     const klvs = encodeDescriptor(device.deviceId, device.revisionId);
     this.#descriptor = framePacket(PACKET_TYPE.DESCRIPTOR, klvs);
   }
@@ -60,19 +65,31 @@ export class SaveSession {
   end(reason: Fault): void {
     this.#over ??= reason;
     this.#parts = [];
+    this.precopy?.close();
+  }
+
+  /** Bytes of the packets that were taken up and not read yet, and of the descriptor. */
+  get pendingBytes(): number {
+    const { length } = this.#descriptor?.payload ?? { length: -PACKET_HEADER_SIZE };
+    return this.#parts.reduce((total, part) => total + part.length, PACKET_HEADER_SIZE + length);
   }
 
   /**
-   * The next bytes of the stream, at most `max`; fewer only at the end.
-   * @throws {Fault} EIO when a GT failed, again and again; the reason of the session's end
+   * The next bytes of the stream, at most `max`; while the VF runs, as many as are at hand, else
+   * fewer only at the end.
+   * @throws {Fault} EIO when a GT failed, again and again; the reason of the session's end; ENOMSG
+   * when the VF runs and nothing is known to have changed
    */
   async read(max: number): Promise<Uint8Array[]> {
     const views: Uint8Array[] = [];
+    if (this.#parts.length === 0) this.precopy?.rewind();
     for (let room = max; room > 0; ) {
       if (this.#over !== undefined) throw this.#over;
       const part = this.#parts[0];
       if (part === undefined) {
-        if (await this.#nextPacket()) continue;
+        if (await this.#nextPacket(room)) continue;
+        if (views.length === 0 && this.precopy?.stopped === false)
+          throw new Fault('ENOMSG', 'no more is known to have changed while the VF runs');
         return views;
       }
       if (part.length > room) {
@@ -87,10 +104,11 @@ export class SaveSession {
     return views;
   }
 
-  /** Takes up the next packet. @returns false at the end of the stream */
-  async #nextPacket(): Promise<boolean> {
-    let next = this.#descriptor;
+  /** Takes up the next packet. @returns false at the end of the stream, perhaps a momentary one */
+  async #nextPacket(room: number): Promise<boolean> {
+    let next = this.#descriptor ?? this.precopy?.next(room - PACKET_HEADER_SIZE);
     this.#descriptor = undefined;
+    if (next === undefined && this.precopy?.stopped === false) return false;
     if (next === undefined) {
       await this.#wait.until(() => this.#over !== undefined || this.#readable());
       if (this.#over !== undefined) throw this.#over;

@@ -4,7 +4,7 @@
  * Source: drivers/gpu/drm/xe/xe_sriov_vfio.c; docs/differences-from-linux.md.
  */
 import { DeviceFault, Fault, toFault } from '../base/fault.ts';
-import type { XeSriovVfio } from '../xe-vfio-pci/xe-sriov-vfio.ts';
+import type { XeSriovPrecopy, XeSriovVfio } from '../xe-vfio-pci/xe-sriov-vfio.ts';
 import { cancelPause, operate, refusal, refused } from './control-commands.ts';
 import { restoreRefusal, saveRefusal } from './control-data.ts';
 import { foldFaults, type GtResults, type PfControl } from './pf-control.ts';
@@ -23,6 +23,24 @@ export interface SriovVfioOptions {
 
 /** The PF driver's exports. */
 export class SriovVfioExports implements XeSriovVfio {
+  readonly precopy: XeSriovPrecopy = {
+    supported: (vfid) => {
+      this.#guard(vfid);
+      return this.#migration.canPrecopy(vfid);
+    },
+    enter: async (vfid) => {
+      throwFirst(this.#guard(vfid).map(precopyRefusal));
+      this.#migration.beginPrecopy(vfid);
+    },
+    exit: async (vfid) => {
+      this.#guard(vfid);
+      this.#migration.endPrecopy(vfid);
+    },
+    progress: (vfid, mayReinit) => {
+      this.#guard(vfid);
+      return this.#migration.precopyProgress(vfid, mayReinit);
+    },
+  };
   readonly #control: PfControl;
   readonly #migration: PfMigration;
   readonly #totalVfs: number;
@@ -76,7 +94,8 @@ export class SriovVfioExports implements XeSriovVfio {
 
   async stopCopyEnter(vfid: number): Promise<void> {
     throwFirst(this.#guard(vfid).map(saveRefusal));
-    this.#migration.beginSave(vfid);
+    if (this.#migration.vf(vfid).precopied === undefined) this.#migration.beginSave(vfid);
+    else await this.#migration.finishPrecopy(vfid);
   }
 
   async stopCopyExit(vfid: number): Promise<void> {
@@ -145,6 +164,14 @@ function throwFolded(results: GtResults): void {
 function throwFirst(results: GtResults): void {
   const fault = results.find((result) => result !== undefined);
   if (fault !== undefined) throw fault;
+}
+
+/** Why a VF cannot be saved while it runs. */
+function precopyRefusal(vf: VfControl): Fault | undefined {
+  if (vf.has('STOPPED')) return refused(vf, 'EPERM', 'is stopped');
+  if (vf.has('RESTORE_WIP')) return refused(vf, 'EBUSY', 'is being restored');
+  if (vf.has('SAVE_WIP')) return refused(vf, 'EALREADY', 'is being saved');
+  return undefined;
 }
 
 /** Why a VF may not run again; one that was restored in part must be reset first. */

@@ -5,9 +5,13 @@
  */
 import { Fault } from '../base/fault.ts';
 import { Mutex } from '../base/mutex.ts';
+import type { PrecopySession } from './precopy-session.ts';
 import type { RestoreSession } from './restore-session.ts';
 import type { SaveSession } from './save-session.ts';
 import { WaitQueue } from './wait-queue.ts';
+
+/** A save session that began while the VF ran. */
+export type PrecopiedSave = SaveSession & { readonly precopy: PrecopySession };
 
 /** The migration data path of one VF. */
 export class VfMigration {
@@ -30,6 +34,12 @@ export class VfMigration {
   /** True while the VF is saved. */
   get saving(): boolean {
     return this.#save !== undefined;
+  }
+
+  /** The save session if it began while the VF ran, else undefined. */
+  get precopied(): PrecopiedSave | undefined {
+    const save = this.#save;
+    return save?.precopy === undefined ? undefined : (save as PrecopiedSave);
   }
 
   /** Begins a session; an earlier one ends. */

@@ -47,7 +47,9 @@ export const libc = {
   getsockopt: native<Numbers<5>>('getsockopt', 'int', [FD, 'int', 'int', ADDRESS, ADDRESS]),
   ioctl: native<Numbers<3>>('ioctl', 'int', [FD, 'ulong', ADDRESS]),
   listen: native<Numbers<2>>('listen', 'int', [FD, 'int']),
+  lseek: native<Numbers<3>>('lseek', RESULT, [FD, RESULT, 'int']),
   madvise: native<Numbers<3>>('madvise', 'int', [ADDRESS, SIZE, 'int']),
+  memcpy: native<Numbers<3>>('memcpy', ADDRESS, [ADDRESS, ADDRESS, SIZE]),
   mmap: native<Numbers<6>>('mmap', RESULT, [ADDRESS, SIZE, 'int', 'int', FD, RESULT]),
   munmap: native<Numbers<2>>('munmap', 'int', [ADDRESS, SIZE]),
   poll: native<Numbers<3>>('poll', 'int', [ADDRESS, 'ulong', 'int']),
@@ -73,6 +75,30 @@ const memfdCreate = native<(name: string, flags: number) => number>('memfd_creat
 /** `memfd_create(2)`. @param name shown in /proc, at most 249 bytes */
 export function memfdCreateRaw(name: string, flags: number): number {
   return memfdCreate(name, flags);
+}
+
+/** A shared library. */
+export interface NativeLibrary {
+  /** One of its functions. @throws {Error} when it has none of that name */
+  func<T>(name: string, result: string, parameters: string[]): T;
+}
+
+/**
+ * Opens a shared library, or what this process has loaded already (`null`).
+ *
+ * @param name as the dynamic linker looks it up, such as `libxxhash.so.0`
+ * @returns undefined when there is none
+ */
+export function openLibrary(name: string | null): NativeLibrary | undefined {
+  try {
+    const library = koffi.load(name);
+    return {
+      func: <T>(symbol: string, result: string, parameters: string[]) =>
+        library.func(symbol, result, parameters) as unknown as T,
+    };
+  } catch {
+    return undefined;
+  }
 }
 
 /** What an asynchronous call of koffi is, beside the function itself. */

@@ -13,6 +13,7 @@ const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 const MAP_32BIT = 0x40;
 const MAP_NORESERVE = 0x4000;
+const MADV_POPULATE_WRITE = 23;
 const MADV_DONTNEED = 4;
 
 /** The kernel's page size on every machine this runs on. */
@@ -164,6 +165,11 @@ export class Mapping implements Disposable {
     collected.register(window, this.#range);
     this.#windows.set(start, window);
     return window;
+  }
+
+  /** Has the system find memory for `[offset, offset+length)` now; older kernels wait until it is used. */
+  populate(offset: number, length: number): void {
+    libc.madvise(this.#range.address + offset, length, MADV_POPULATE_WRITE);
   }
 
   /** Gives the pages of an anonymous mapping back; they read as zeros afterwards. */

@@ -8,6 +8,24 @@ const MFD_ALLOW_SEALING = 2;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+/**
+ * Where in the file `fd` the next bytes are that were ever written, at or after `offset`.
+ *
+ * @returns Infinity when only a hole follows
+ */
+export function nextData(fd: number, offset: number): number {
+  const at = libc.lseek(fd, offset, SEEK_DATA);
+  return at < 0 ? Number.POSITIVE_INFINITY : at;
+}
+
+/** Where in the file `fd` the data ends in which `offset` is. */
+export function nextHole(fd: number, offset: number): number {
+  return checked(libc.lseek(fd, offset, SEEK_HOLE), 'find the end of data');
+}
+
 /** A memfd; takes memory only where it was written. */
 export class Memfd implements Disposable {
   #fd: number;

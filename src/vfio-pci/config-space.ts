@@ -4,7 +4,9 @@
  *
  * Source: drivers/vfio/pci/vfio_pci_config.c.
  */
+import { Fault } from '../base/fault.ts';
 import { dataView } from '../base/int.ts';
+import type { ConfigState } from './attachment.ts';
 import { showCapabilities, showExtendedCapabilities } from './config-capabilities.ts';
 import { fixBars, showHeader } from './config-header.ts';
 import type { ConfigImage } from './config-image.ts';
@@ -14,6 +16,7 @@ import {
   PCI,
   PCI_AF,
   PCI_CAP_ID,
+  PCI_CFG_SPACE_SIZE,
   PCI_COMMAND,
   PCI_EXP,
   PCI_MSI,
@@ -151,6 +154,31 @@ export class ConfigSpace {
     const bit = id === PCI_CAP_ID.MSI ? PCI_MSI.FLAGS_ENABLE : PCI_MSIX.FLAGS_ENABLE;
     const flags = this.#hardware(at + PCI_MSI.FLAGS, 2);
     this.#writeHardware(at + PCI_MSI.FLAGS, 2, on ? flags | bit : flags & ~bit);
+  }
+
+  /** What a driver made of configuration space, for another device of the same kind. */
+  state(): ConfigState {
+    const registers = new Uint8Array(PCI_CFG_SPACE_SIZE);
+    this.#function.configRead(0, registers, 0, registers.length);
+    return { registers, values: this.#image.values.slice() };
+  }
+
+  /**
+   * Makes configuration space what {@link state} of another device of the same kind gave.
+   * @throws {Fault} EINVAL when that one's has another size
+   */
+  restore({ registers, values }: ConfigState): void {
+    if (values.length !== this.size || registers.length !== PCI_CFG_SPACE_SIZE)
+      throw new Fault('EINVAL', `configuration space of ${values.length} bytes`);
+    this.#image.values.set(values);
+    const saved = dataView(registers);
+    for (let at = 0; at < registers.length; at += 2) {
+      const value = saved.getUint16(at, true);
+      // COMMAND comes when all is set.
+      if (at !== PCI.COMMAND && this.#hardware(at, 2) !== value) this.#writeHardware(at, 2, value);
+    }
+    this.#writeHardware(PCI.COMMAND, 2, saved.getUint16(PCI.COMMAND, true));
+    this.#updateMemory();
   }
 
   /** Puts the function into power state 0 to 3 when it has that state. */

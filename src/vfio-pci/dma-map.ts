@@ -57,6 +57,11 @@ export class DmaMap {
     return mapping;
   }
 
+  /** All of them, in the order of their addresses. */
+  get mappings(): readonly DmaMapping[] {
+    return this.#mappings;
+  }
+
   /** Takes every mapping out. */
   removeAll(): readonly DmaMapping[] {
     return this.#mappings.splice(0);

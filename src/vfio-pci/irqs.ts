@@ -15,6 +15,7 @@ import {
   VFIO_PCI_NUM_IRQS,
 } from '../vfio/uapi.ts';
 import type { IrqInfo, IrqSet } from '../vfio/vfio-device.ts';
+import type { IrqState } from './attachment.ts';
 import type { EventFds } from './event-fd.ts';
 import type { PciFunction } from './pci-function.ts';
 
@@ -126,6 +127,54 @@ export class PciIrqs {
     }
     this.#singles.clear();
     this.#intxDisabled = false;
+  }
+
+  /** What {@link detach} would give; the eventfds stay. */
+  get state(): IrqState {
+    return {
+      enabled: this.#enabled,
+      allocated: this.#allocated,
+      triggers: [...this.#triggers],
+      singles: [...this.#singles],
+      masked: this.#masked,
+      intxDisabled: this.#intxDisabled,
+    };
+  }
+
+  /** Takes every eventfd away from the function, to give it to another one; it is the caller's. */
+  detach(): IrqState {
+    const { pciFunction } = this.#host;
+    const { state } = this;
+    if (this.#enabled === INTX) pciFunction.connectIntx?.(null);
+    for (const [vector] of state.triggers)
+      if (state.enabled !== INTX) pciFunction.setIrqTrigger(state.enabled as number, vector, null);
+    for (const [index] of state.singles) pciFunction.setIrqTrigger(index, 0, null);
+    this.#triggers.clear();
+    this.#singles.clear();
+    this.#disable();
+    this.#intxDisabled = false;
+    return state;
+  }
+
+  /**
+   * Takes over what another device's {@link detach} gave; nothing is assigned here.
+   * @throws {Fault} EINVAL when this function has not these vectors, ENOSPC; nothing is taken then
+   */
+  attach({ enabled, allocated, triggers, singles, masked, intxDisabled }: IrqState): void {
+    if (enabled !== undefined) {
+      if (allocated > this.#count(enabled))
+        refuse(`interrupt ${enabled} has no ${allocated} vectors`);
+      this.#enable(enabled, allocated);
+    }
+    this.#intxDisabled = intxDisabled;
+    this.#masked = masked;
+    for (const [vector, fd] of triggers) this.#assign(enabled as number, vector, fd);
+    for (const [index, fd] of singles) {
+      this.#host.pciFunction.setIrqTrigger(index, 0, fd);
+      this.#singles.set(index, fd);
+    }
+    if (enabled === INTX)
+      this.#host.pciFunction.connectIntx?.((asserted) => this.#lineChanged(asserted));
   }
 
   #count(index: number): number {

@@ -24,6 +24,7 @@ import type {
   RegionInfo,
   VfioDevice,
 } from '../vfio/vfio-device.ts';
+import type { Attachment } from './attachment.ts';
 import { ConfigSpace } from './config-space.ts';
 import type { DmaLogger } from './dma-logger.ts';
 import { DmaMap } from './dma-map.ts';
@@ -47,7 +48,13 @@ export interface VfioPciCoreOptions {
 /** What went wrong without anybody to tell it to. */
 export interface VfioPciEvent {
   /** What was tried. */
-  readonly during: 'function reset' | 'reset on close' | 'FLR preparation' | 'FLR wait' | 'VF stop';
+  readonly during:
+    | 'function reset'
+    | 'reset on close'
+    | 'FLR preparation'
+    | 'FLR wait'
+    | 'VF stop'
+    | 'end of pre-copy';
   readonly fault: Fault;
 }
 
@@ -173,6 +180,49 @@ export class VfioPciCore implements VfioDevice {
       this.pciFunction.dmaUnmap(mappings[index] as DmaMapping);
   }
 
+  /**
+   * Takes away all that its VMM's use consists of, for another device to {@link attach}. This one is
+   * then as good as new to a VMM, apart from its state.
+   * @throws {Fault} ENODEV; EBUSY while writes are logged, which another device would not see
+   */
+  detach(): Attachment {
+    const attachment = this.attachment();
+    this.#irqs.detach();
+    this.dmaUnmapAll();
+    return attachment;
+  }
+
+  /**
+   * What {@link detach} would give; all of it stays in use.
+   * @throws {Fault} ENODEV; EBUSY as {@link detach}
+   */
+  attachment(): Attachment {
+    const { config } = this.#open();
+    if (this.#dmaLogger?.active === true)
+      throw new Fault('EBUSY', 'the writes of this device are being logged', {
+        hint: 'wait until the migration of the guest is over',
+      });
+    const mappings = [...this.#dmaMap.mappings];
+    return { config: config.state(), irqs: this.#irqs.state, mappings };
+  }
+
+  /**
+   * Takes over a VMM's use from another device of the same kind; this one must be new.
+   * @throws {Fault} EINVAL when it is of another kind, ENODEV; nothing has been taken then
+   */
+  attach({ config, irqs, mappings }: Attachment): void {
+    const open = this.#open();
+    open.config.restore(config);
+    this.#irqs.attach(irqs);
+    try {
+      for (const mapping of mappings) this.dmaMap(mapping);
+    } catch (error) {
+      this.dmaUnmapAll();
+      this.#irqs.detach();
+      throw error;
+    }
+  }
+
   async reset(): Promise<void> {
     this.#open();
     if (!this.#resetWorks) throw new Fault('EINVAL', 'this device cannot be reset');
@@ -197,6 +247,10 @@ export class VfioPciCore implements VfioDevice {
 
   precopyInfo(): Promise<PrecopyInfo> {
     return Promise.reject(new Fault('ENOTTY', 'this device has no pre-copy'));
+  }
+
+  get precopyInfoV2(): boolean {
+    return false;
   }
 
   enablePrecopyInfoV2(): void {

@@ -12,6 +12,13 @@ interface Batch {
   readonly fds: number[];
 }
 
+/** Bytes of messages that nobody has served yet. */
+export interface UnreadBytes {
+  readonly bytes: Uint8Array;
+  /** Descriptors and the position in `bytes` of the message that they belong to. */
+  readonly batches: readonly { readonly at: number; readonly fds: readonly number[] }[];
+}
+
 const NO_FDS: number[] = [];
 
 /** The buffers of one connection and what lies in them. */
@@ -145,6 +152,21 @@ export class Channel {
     if (!direct && result > 0) this.tail = result;
     if (this.io.hasFds) for (const fd of this.io.takeFds()) closeFd(fd);
     return result;
+  }
+
+  /** What was received and not used up, with the descriptors that came with it: both borrowed. */
+  unread(): UnreadBytes {
+    const from = this.#origin + this.head;
+    const batches = this.#batches.map(({ position, fds }) => ({ at: position - from, fds }));
+    return { bytes: this.rx.slice(this.head, this.tail), batches };
+  }
+
+  /** Begins with what another process received and did not use up; its descriptors are taken over. */
+  takeUnread({ bytes, batches }: UnreadBytes): void {
+    this.rx.set(bytes, this.tail);
+    const from = this.#origin + this.tail;
+    this.tail += bytes.length;
+    for (const { at, fds } of batches) this.#batches.push({ position: from + at, fds: [...fds] });
   }
 
   /** Closes descriptors that no message claimed and lets go of the buffers. Idempotent. */

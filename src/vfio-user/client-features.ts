@@ -6,7 +6,12 @@
 import { Fault } from '../base/fault.ts';
 import { logBitmapSize } from '../vfio/feature.ts';
 import { MIG_STATE, type MigState, migStateName } from '../vfio/migration-state.ts';
-import { VFIO_DEVICE_FEATURE, VFIO_FEATURE, VFIO_MIGRATION } from '../vfio/uapi.ts';
+import {
+  VFIO_DEVICE_FEATURE,
+  VFIO_FEATURE,
+  VFIO_MIGRATION,
+  VFIO_PRECOPY_INFO,
+} from '../vfio/uapi.ts';
 import type { DmaLogRange, PrecopyInfo } from '../vfio/vfio-device.ts';
 import type { ClientLink } from './client-link.ts';
 import { CODECS } from './codecs.ts';
@@ -18,6 +23,9 @@ const NO_DATA_FD = 0xffffffff;
 /** Greatest bitmap asked for at once: the reply must fit the small buffer. */
 const MAX_BITMAP = 32768;
 
+/** What servers say to a command that they do not know. */
+const UNKNOWN_COMMAND: readonly string[] = ['EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'ENOTTY'];
+
 const GREATEST_STATE = Math.max(...Object.values(MIG_STATE));
 
 /** The features of one connection. */
@@ -25,6 +33,8 @@ export class ClientFeatures {
   readonly #link: ClientLink;
   readonly #slowTimeoutMs: number;
   readonly #maxBitmap: number;
+  /** False once the server turned out not to know MIG_GET_PRECOPY_INFO. */
+  #asksPrecopy = true;
 
   /** @param maxDataXferSize greatest transfer that the server takes, bytes */
   constructor(link: ClientLink, slowTimeoutMs: number, maxDataXferSize: number) {
@@ -83,6 +93,42 @@ export class ClientFeatures {
   async precopyInfo(migrationFlags: number): Promise<PrecopyInfo> {
     if ((migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0)
       throw new Fault('ENOTTY', 'this device has no pre-copy');
+    if (this.#asksPrecopy) {
+      try {
+        return await this.#askPrecopy();
+      } catch (error) {
+        if (!(error instanceof Fault) || !UNKNOWN_COMMAND.includes(error.code)) throw error;
+      }
+    }
+    const info = await this.#guessPrecopy();
+    this.#asksPrecopy = false;
+    return info;
+  }
+
+  /** What a server of ours answers. */
+  async #askPrecopy(): Promise<PrecopyInfo> {
+    const argsz = CODECS.precopyInfo.size + CODECS.precopyStop.size;
+    const { payload, view } = await this.#link.request(
+      VFIO_USER.MIG_GET_PRECOPY_INFO,
+      (tx, at) => {
+        const zeros = { flags: 0, initialBytes: 0, dirtyBytes: 0 };
+        CODECS.precopyInfo.write(tx, at, { argsz, ...zeros });
+        return CODECS.precopyInfo.size;
+      },
+      this.#slowTimeoutMs,
+    );
+    if (payload.length < CODECS.precopyInfo.size)
+      throw new Fault('EPROTO', `${payload.length} bytes of pre-copy info`);
+    const { flags, initialBytes, dirtyBytes } = CODECS.precopyInfo.read(view, 0);
+    const reinit = (flags & VFIO_PRECOPY_INFO.REINIT) !== 0;
+    if (payload.length < argsz) return { initialBytes, dirtyBytes, reinit };
+    const { stopUs, staleUs } = CODECS.precopyStop.read(view, CODECS.precopyInfo.size);
+    const ms = (us: number) => (us >= Number.MAX_SAFE_INTEGER ? undefined : us / 1000);
+    return { initialBytes, dirtyBytes, reinit, stopMs: ms(stopUs), staleMs: ms(staleUs) };
+  }
+
+  /** The protocol itself has no such question: all that is left counts as dirty. */
+  async #guessPrecopy(): Promise<PrecopyInfo> {
     const state = await this.state();
     if (state !== MIG_STATE.PRE_COPY && state !== MIG_STATE.PRE_COPY_P2P)
       throw new Fault('EINVAL', `there is no pre-copy in ${migStateName(state)}`);

@@ -116,6 +116,8 @@ export class ClientMigrationReader implements MigrationData {
   stopped(): void {
     this.#precopy = false;
     this.#atEnd = false;
+    // A momentary end of a device that ran is none of one that stands still.
+    this.#next = undefined;
   }
 
   async read(max: number): Promise<readonly Uint8Array[]> {

@@ -239,7 +239,7 @@ export class VfioUserClient implements VfioDevice {
     return this.#features.dataSize();
   }
 
-  /** The protocol has no such question: all that is left counts as dirty. */
+  /** Where the server does not know the question, all that is left counts as dirty. */
   async precopyInfo(): Promise<PrecopyInfo> {
     return await this.#features.precopyInfo(this.migrationFlags);
   }

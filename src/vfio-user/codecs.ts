@@ -205,6 +205,29 @@ export const CODECS: Codecs<LayoutName> = {
     },
   },
   ...FEATURE_CODECS,
+  precopyInfo: {
+    size: LAYOUTS.precopyInfo.size,
+    read: (view, at) => ({
+      argsz: u32(view, at),
+      flags: u32(view, at + 4),
+      initialBytes: readU64(view, at + 8),
+      dirtyBytes: readU64(view, at + 16),
+    }),
+    write(view, at, { argsz, flags, initialBytes, dirtyBytes }) {
+      put32(view, at, argsz);
+      put32(view, at + 4, flags);
+      writeU64(view, at + 8, initialBytes);
+      writeU64(view, at + 16, dirtyBytes);
+    },
+  },
+  precopyStop: {
+    size: LAYOUTS.precopyStop.size,
+    read: (view, at) => ({ stopUs: readU64(view, at), staleUs: readU64(view, at + 8) }),
+    write(view, at, { stopUs, staleUs }) {
+      writeU64(view, at, stopUs);
+      writeU64(view, at + 8, staleUs);
+    },
+  },
 };
 
 /**

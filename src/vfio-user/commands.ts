@@ -10,6 +10,7 @@ import { deviceFeature } from './command-feature.ts';
 import { getInfo, getIrqInfo, getRegionInfo, getRegionIoFds } from './command-info.ts';
 import { setIrqs } from './command-irq.ts';
 import { migDataRead } from './command-migration.ts';
+import { precopyInfo } from './command-precopy.ts';
 import type { DmaTable } from './dma-table.ts';
 import type { MigrationSession } from './migration-session.ts';
 import { commandName, VFIO_USER } from './protocol.ts';
@@ -84,6 +85,13 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
         client.server.session.data(client, 'read'),
       ),
   ],
+  [
+    VFIO_USER.MIG_GET_PRECOPY_INFO,
+    (request, client) => {
+      const { device, session } = client.server;
+      return precopyInfo(request, device, () => session.data(client, 'read'));
+    },
+  ],
 ]);
 
 /** What a client that only moves the state may do; RESET only while it holds the session. */
@@ -96,6 +104,7 @@ const MIGRATION_COMMANDS: ReadonlySet<number> = new Set([
   VFIO_USER.DEVICE_FEATURE,
   VFIO_USER.MIG_DATA_READ,
   VFIO_USER.MIG_DATA_WRITE,
+  VFIO_USER.MIG_GET_PRECOPY_INFO,
 ]);
 
 /** @throws {Fault} EPERM when a client of this role may not use `command` */

@@ -13,9 +13,10 @@ import { MSG } from '../sys/socket-io.ts';
 import type { UnixSocket } from '../sys/unix-socket.ts';
 import { BodyLost, type BodySource } from './body.ts';
 import { encodeVersion } from './capabilities.ts';
-import { Channel } from './channel.ts';
+import { Channel, type UnreadBytes } from './channel.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { DmaSocket } from './dma-messages.ts';
+import type { DmaEntry } from './dma-table.ts';
 import { MessageBodies, MIG_DATA_HEAD } from './message-bodies.ts';
 import type { NegotiatedClient } from './negotiation.ts';
 import { commandName, HEADER_SIZE, MESSAGE, VFIO_USER } from './protocol.ts';
@@ -48,6 +49,18 @@ export interface ConnectionHost {
   refused(connection: Connection, command: number, fault: Fault): void;
 }
 
+/** A connection as it goes from one process to another. */
+export interface ConnectionState {
+  readonly socket: number;
+  /** Payload of the client's VERSION message. */
+  readonly hello: Uint8Array;
+  /** Bytes of a refused message that are still to come. */
+  readonly skip: number;
+  readonly unread: UnreadBytes;
+  /** Guest memory. */
+  readonly dma: readonly DmaEntry[];
+}
+
 /** One client. */
 export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   readonly id: number;
@@ -61,6 +74,8 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
   readonly #tryReceive = () => this.channel.fill(MSG.DONTWAIT, this.#nextFill);
   #client: NegotiatedClient | undefined;
   #dispatcher: Dispatcher | undefined;
+  /** Payload of the client's VERSION message. */
+  #hello: Uint8Array = new Uint8Array();
   #closed = false;
   #busy = false;
   #operation: Promise<unknown> = Promise.resolve();
@@ -295,6 +310,50 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
     this.close(reason);
   }
 
+  /**
+   * Serves no further message until `until` resolves.
+   * @returns once the command under way, if any, has been answered
+   */
+  async hold(until: Promise<void>): Promise<void> {
+    while (this.#busy && !this.#closed) await this.#operation;
+    if (!this.#closed) this.#begin(until);
+  }
+
+  /**
+   * What another process needs to go on with this connection, which must be held; descriptors in it
+   * are borrowed.
+   * @throws {Fault} EOPNOTSUPP for a client with a second socket
+   */
+  export(): ConnectionState {
+    if (this.#client === undefined || this.#client.hasTwin)
+      throw new Fault('EOPNOTSUPP', 'a client with a second socket cannot be handed over');
+    return {
+      socket: this.socket.fd,
+      hello: this.#hello,
+      skip: this.#skip,
+      unread: this.channel.unread(),
+      dma: this.#client.dma.entries,
+    };
+  }
+
+  /**
+   * Goes on with a connection of another process.
+   * @param client as {@link ConnectionHost.negotiate} would give it
+   */
+  import(client: NegotiatedClient, { hello, skip, unread }: ConnectionState): void {
+    this.#hello = hello;
+    this.#skip = skip;
+    this.#adoptClient(client);
+    this.channel.takeUnread(unread);
+  }
+
+  #adoptClient(client: NegotiatedClient): void {
+    this.#client = client;
+    this.#dispatcher = new Dispatcher(client, this.channel, this.#replies, (count) =>
+      this.#bodies.room(count, this.#maxMessage),
+    );
+  }
+
   /** Ends the connection; what it holds is let go, and the server cleans up behind it. Idempotent. */
   close(reason: string): void {
     if (this.#closed) return;
@@ -317,12 +376,10 @@ export class Connection implements HotMember, BodySource, DmaSocket, SendPort {
       if (header >>> 16 !== VFIO_USER.VERSION)
         throw new Fault('EINVAL', `${commandName(header >>> 16)} before VFIO_USER_VERSION`);
       const client = await this.#host.negotiate(this, payload);
-      this.#client = client;
+      this.#hello = payload;
+      this.#adoptClient(client);
       const reply = encodeVersion(client.minor, client.capabilities, client.named);
       this.channel.tx.set(reply, HEADER_SIZE);
-      this.#dispatcher = new Dispatcher(client, this.channel, this.#replies, (count) =>
-        this.#bodies.room(count, this.#maxMessage),
-      );
       await this.#replies.answer(header, flags, reply.length, undefined, client.replyFds);
       client.replied();
     } catch (error) {

@@ -27,7 +27,7 @@ export class Dispatcher {
     this.#client = client;
     this.#channel = channel;
     this.#replies = replies;
-    this.#access = new RegionAccess(client.server.regions, channel, large);
+    this.#access = new RegionAccess(client.server, channel, large);
   }
 
   /**

@@ -5,7 +5,7 @@
  * (checks of sizes and flags).
  */
 import { Fault } from '../base/fault.ts';
-import { fstat, isReadOnly, SEAL, sealsOf } from '../sys/descriptor.ts';
+import { closeFd, dupFd, fstat, isReadOnly, SEAL, sealsOf } from '../sys/descriptor.ts';
 import { Mapping, PAGE_SIZE } from '../sys/mapping.ts';
 import { VFIO_DMA_MAP_FLAG } from '../vfio/uapi.ts';
 import type { DmaMapping, DmaMemory } from '../vfio/vfio-device.ts';
@@ -125,6 +125,15 @@ class MessageMemory implements DmaMemory {
 
 interface Entry extends DmaMapping {
   readonly memory: MappedMemory | MessageMemory;
+  readonly request: DmaRequest;
+  /** Descriptor of the memory, for a process that takes the client over; -1 when there is none. */
+  readonly fd: number;
+}
+
+/** A range as it was mapped; the descriptor is borrowed, -1 for memory that messages reach. */
+export interface DmaEntry {
+  readonly request: DmaRequest;
+  readonly fd: number;
 }
 
 /**
@@ -193,11 +202,13 @@ export class DmaTable {
     if (this.#entries.length >= this.#maxMaps)
       throw new Fault('ENOSPC', `there are ${this.#maxMaps} DMA mappings already`);
     const memory = this.#reach(request, fd);
-    const entry: Entry = { iova, size, flags, memory };
+    const kept = fd < 0 ? -1 : dupFd(fd);
+    const entry: Entry = { iova, size, flags, memory, request, fd: kept };
     try {
       accept(entry);
     } catch (error) {
       memory.close();
+      closeFd(kept);
       throw error;
     }
     memory.handedOver();
@@ -230,10 +241,19 @@ export class DmaTable {
     release();
     this.#entries.splice(position, 1);
     entry.memory.close();
+    closeFd(entry.fd);
+  }
+
+  /** The ranges in order. */
+  get entries(): readonly DmaEntry[] {
+    return this.#entries;
   }
 
   /** Takes every range out, after the device has let go of them. */
   clear(): void {
-    for (const entry of this.#entries.splice(0)) entry.memory.close();
+    for (const entry of this.#entries.splice(0)) {
+      entry.memory.close();
+      closeFd(entry.fd);
+    }
   }
 }

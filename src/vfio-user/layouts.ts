@@ -76,6 +76,12 @@ export const LAYOUTS = {
   },
   featureLogRange: { size: 16, fields: { iova: [0, 8], length: [8, 8] } },
   featureLogReport: { size: 24, fields: { iova: [0, 8], length: [8, 8], pageSize: [16, 8] } },
+  precopyInfo: {
+    size: 24,
+    fields: { argsz: [0, 4], flags: [4, 4], initialBytes: [8, 8], dirtyBytes: [16, 8] },
+  },
+  /** What may follow {@link LAYOUTS.precopyInfo}; 2^53-1 when it is not known. */
+  precopyStop: { size: 16, fields: { stopUs: [0, 8], staleUs: [8, 8] } },
   migData: { size: 8, fields: { argsz: [0, 4], size: [4, 4] } },
 } as const satisfies Readonly<Record<string, Layout>>;
 

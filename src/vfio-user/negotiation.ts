@@ -72,6 +72,12 @@ export class NegotiatedClient implements Client {
   /** The client's end of the twin socket, until it was sent. */
   #twinPeer: UnixSocket | undefined;
 
+  /** Answer to a `control` request, told in the capability `xe_vfio`. */
+  answer: Readonly<Record<string, unknown>> | undefined;
+
+  /** A socket that goes with {@link answer}. */
+  answerSocket: UnixSocket | undefined;
+
   /** @param trusted whether its unsealed memory may be mapped */
   constructor(
     server: ServerState,
@@ -113,8 +119,18 @@ export class NegotiatedClient implements Client {
       writeMultiple: this.peer.writeMultiple,
       twinSocket: this.#twin === undefined ? { supported: false } : { supported: true, fdIndex: 0 },
       role: this.role === 'migration' ? 'migration' : undefined,
-      extension: this.server.extension?.(),
+      extension: this.#extension(),
     };
+  }
+
+  #extension(): Readonly<Record<string, unknown>> | undefined {
+    const told = this.server.extension?.();
+    return this.answer === undefined ? told : { ...told, control: this.answer };
+  }
+
+  /** True when messages go to the client through a socket of their own. */
+  get hasTwin(): boolean {
+    return this.#twin !== undefined;
   }
 
   /** Names that the reply may mention. */
@@ -124,13 +140,17 @@ export class NegotiatedClient implements Client {
 
   /** Descriptors that go with the reply to VERSION, borrowed. */
   get replyFds(): readonly number[] {
-    return this.#twinPeer === undefined ? [] : [this.#twinPeer.fd];
+    return [this.#twinPeer, this.answerSocket].flatMap((socket) =>
+      socket === undefined ? [] : [socket.fd],
+    );
   }
 
   /** Closes what only the reply needed. */
   replied(): void {
     this.#twinPeer?.close();
     this.#twinPeer = undefined;
+    this.answerSocket?.close();
+    this.answerSocket = undefined;
   }
 
   /** Lets go of the client's memory, which the device must have forgotten. Idempotent. */

@@ -23,6 +23,11 @@ export const VFIO_USER = {
   DEVICE_FEATURE: 16,
   MIG_DATA_READ: 17,
   MIG_DATA_WRITE: 18,
+  /**
+   * Our own, by the ioctl's number: VFIO_MIG_GET_PRECOPY_INFO on the data file, with its structure
+   * as payload. The protocol has pre-copy states, but no such question.
+   */
+  MIG_GET_PRECOPY_INFO: 121,
 } as const;
 
 const NAMES = new Map<number, string>(

@@ -11,15 +11,22 @@ const DATA_AT = HEADER_SIZE + ACCESS_SIZE;
 
 /** The hot path: nothing is allocated for an access that fits the small buffers. */
 export class RegionAccess {
-  readonly #regions: RegionTable;
+  readonly #server: { readonly regions: RegionTable };
   readonly #channel: Channel;
   readonly #large: (count: number) => Uint8Array;
   /** Data of the last read that did not fit into the channel's buffer. */
   tail: readonly Uint8Array[] | undefined;
 
-  /** @param large room for the data of a read that does not fit, at most `count` bytes */
-  constructor(regions: RegionTable, channel: Channel, large: (count: number) => Uint8Array) {
-    this.#regions = regions;
+  /**
+   * @param server whose regions may become another device's
+   * @param large room for the data of a read that does not fit, at most `count` bytes
+   */
+  constructor(
+    server: { readonly regions: RegionTable },
+    channel: Channel,
+    large: (count: number) => Uint8Array,
+  ) {
+    this.#server = server;
     this.#channel = channel;
     this.#large = large;
   }
@@ -40,16 +47,16 @@ export class RegionAccess {
     const { tx } = this.#channel;
     this.tail = undefined;
     if (command === VFIO_USER.REGION_WRITE) {
-      const pending = this.#regions.write(bytes, view, at, length);
+      const pending = this.#server.regions.write(bytes, view, at, length);
       if (pending === undefined) return this.#echo(view, at, 0);
       return pending.then(() => this.#echo(view, at, 0));
     }
     if (length !== ACCESS_SIZE) throw new Fault('EINVAL', `a payload of ${length} bytes`);
     const wanted = view.getUint32(at + COUNT_AT, true);
     if (wanted <= tx.length - DATA_AT)
-      return this.#echo(view, at, this.#regions.read(view, at, tx, DATA_AT));
+      return this.#echo(view, at, this.#server.regions.read(view, at, tx, DATA_AT));
     const data = this.#large(wanted);
-    this.#regions.read(view, at, data, 0);
+    this.#server.regions.read(view, at, data, 0);
     this.tail = [data];
     return this.#echo(view, at, 0);
   }

@@ -17,7 +17,7 @@ import type { VfioDevice } from '../vfio/vfio-device.ts';
 import { decodeVersion } from './capabilities.ts';
 import { disableIrqs } from './command-irq.ts';
 import type { ServerState } from './commands.ts';
-import { Connection, type ConnectionHost } from './connection.ts';
+import { Connection, type ConnectionHost, type ConnectionState } from './connection.ts';
 import { MigrationSession } from './migration-session.ts';
 import { NegotiatedClient, type ServerLimits } from './negotiation.ts';
 import { commandName, DEFAULT_LIMITS, PROTOCOL_VERSION } from './protocol.ts';
@@ -51,6 +51,30 @@ export interface VfioUserServerOptions extends Partial<ServerLimits> {
   readonly patienceMs?: number;
   /** What clients that ask for it are told in the capability `xe_vfio`; JSON. */
   readonly extension?: (() => Readonly<Record<string, unknown>>) | undefined;
+  /**
+   * Does what a migration client asks with the member `control` of its capability `xe_vfio`, before it
+   * is answered; the answer goes back in the same member. Never throws.
+   */
+  readonly control?: ((request: unknown) => Promise<ControlAnswer>) | undefined;
+  /** A server of another process whose place this one takes, instead of a path or a descriptor. */
+  readonly from?: ServedSocketState | undefined;
+}
+
+/** Answer to a `control` request. */
+export interface ControlAnswer {
+  readonly told: Readonly<Record<string, unknown>>;
+  /** A socket to go with it, taken over. */
+  readonly socket?: UnixSocket | undefined;
+}
+
+/** A server as it goes from one process to another; descriptors are borrowed on the way out. */
+export interface ServedSocketState {
+  readonly path: string | undefined;
+  readonly listener: number;
+  /** The VMM, if one is connected. */
+  readonly vmm: ConnectionState | undefined;
+  /** The device is to be reset before the next VMM. */
+  readonly resetDue: boolean;
 }
 
 /** True when feature DMA_LOGGING is there: stopping what does not run changes nothing. */
@@ -68,7 +92,12 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
   readonly loop: ServerLoop;
   /** Everything worth a log line. */
   readonly events = new EventChannel<ServerEvent>();
-  readonly #state: ServerState;
+  readonly #state: { -readonly [Key in keyof ServerState]: ServerState[Key] };
+  readonly #greatest: number;
+  readonly #control: VfioUserServerOptions['control'];
+  /** Resolves when VMMs may be served. */
+  #held: Promise<void> = Promise.resolve();
+  #release: (() => void) | undefined;
   readonly #limits: ServerLimits;
   readonly #trustClient: boolean | undefined;
   readonly #path: SocketPath | undefined;
@@ -94,18 +123,22 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
       dmaTimeoutMs: options.dmaTimeoutMs ?? 5000,
     };
     this.#trustClient = options.trustClient;
+    this.#control = options.control;
     this.#slot = new VmmSlot(options.patienceMs ?? 1000);
-    const greatest = Math.max(this.#limits.maxDataXferSize, this.#limits.maxMigrationXferSize);
+    this.#greatest = Math.max(this.#limits.maxDataXferSize, this.#limits.maxMigrationXferSize);
     this.#state = {
       device,
-      regions: new RegionTable(device, greatest),
+      regions: new RegionTable(device, this.#greatest),
       session: new MigrationSession(device),
       dmaLogging: canLog(device),
       extension: options.extension,
     };
-    if (socketPath !== undefined) this.#path = new SocketPath(socketPath);
+    const { from } = options;
+    if (from?.path !== undefined) this.#path = new SocketPath(from.path, from.listener);
+    else if (socketPath !== undefined) this.#path = new SocketPath(socketPath);
+    const given = from?.listener ?? listenFd;
     this.#listener =
-      this.#path?.socket ?? (listenFd === undefined ? undefined : new UnixSocket(listenFd));
+      this.#path?.socket ?? (given === undefined ? undefined : new UnixSocket(given));
     if (this.#listener === undefined) throw new TypeError('neither a socketPath nor a listenFd');
     loop.own(this);
     // A connection that was given up before its accept must not hold the thread.
@@ -113,6 +146,87 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     if (this.#listener.isListening)
       this.#watch = loop.watch(this.#listener.fd, POLL.IN, { ready: () => this.#accept() });
     else this.#adopt(this.#listener);
+    this.#resetDue = from?.resetDue ?? false;
+    if (from?.vmm !== undefined) this.#takeVmm(from.vmm);
+  }
+
+  /** Serves the VMM that was taken over from another process. */
+  release(): void {
+    this.#release?.();
+  }
+
+  /** Goes on with the VMM of another process, which is held until {@link release}. */
+  #takeVmm(state: ConnectionState): void {
+    const connection = new Connection(this, this.#nextId++, new UnixSocket(state.socket));
+    this.#connections.add(connection);
+    void this.#slot.take(connection);
+    const message = decodeVersion(state.hello);
+    const { trusted } = this.#trust(connection);
+    const client = new NegotiatedClient(this.#state, this.#limits, message, connection, trusted);
+    client.replied();
+    const { device } = this.#state;
+    for (const { request, fd } of state.dma)
+      client.dma.map(request, fd, (mapping) => device.dmaMap(mapping));
+    connection.import(client, state);
+    this.#held = new Promise((resolve) => {
+      this.#release = resolve;
+    });
+    void connection.hold(this.#held);
+  }
+
+  /**
+   * What another process needs to take this server's place. The server must be held.
+   * @throws {Fault} EOPNOTSUPP for a socket that was given connected, or a VMM with a second socket
+   */
+  export(): ServedSocketState {
+    if (this.#listener?.isListening !== true)
+      throw new Fault('EOPNOTSUPP', 'a socket that was given connected cannot be handed over');
+    const vmm = [...this.#connections].find(({ client }) => client?.role === 'vmm');
+    return {
+      path: this.#path?.path,
+      listener: this.#listener.fd,
+      vmm: vmm?.export(),
+      resetDue: this.#resetDue,
+    };
+  }
+
+  /**
+   * Another process serves in this one's place: its VMM is let go of, and closing leaves the socket's
+   * file where it is. Comes before the release of the hold.
+   */
+  handedOver(): void {
+    this.#path?.forget();
+    this.#watch?.remove();
+    for (const connection of this.#connections)
+      if (connection.client?.role === 'vmm') connection.close('another process serves it now');
+  }
+
+  /**
+   * Lets no message of the VMM be served, and no other VMM in, until the returned function is called.
+   * Resolves when what it asked before has been answered.
+   *
+   * @throws {Fault} EBUSY while a migration client moves the device's state
+   */
+  async hold(): Promise<() => void> {
+    if (this.#state.session.active)
+      throw new Fault('EBUSY', 'another connection is migrating this device', {
+        hint: 'wait until that migration has ended',
+      });
+    let release = () => {};
+    this.#held = new Promise((resolve) => {
+      release = resolve;
+    });
+    const vmms = [...this.#connections].filter(({ client }) => client?.role === 'vmm');
+    await Promise.all(vmms.map((connection) => connection.hold(this.#held)));
+    return release;
+  }
+
+  /** Serves `device` from now on, which must look the same; while the server is held. */
+  swapDevice(device: VfioDevice): void {
+    this.#state.device = device;
+    this.#state.regions = new RegionTable(device, this.#greatest);
+    this.#state.session = new MigrationSession(device);
+    this.#state.dmaLogging = canLog(device);
   }
 
   /** Where the server listens, undefined when it was given a descriptor. */
@@ -158,14 +272,19 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     const role = message.capabilities.role ?? 'vmm';
     if (role === 'vmm') {
       await this.#slot.take(connection);
+      await this.#held;
       await this.#resetIfDue(connection);
     }
     if (connection.closed) {
       this.#slot.release(connection);
       throw new Fault('ECONNRESET', 'the client has gone');
     }
+    const request = role === 'migration' ? message.capabilities.extension?.['control'] : undefined;
+    const answer = request === undefined ? undefined : await this.#control?.(request);
     const { trusted, reason } = this.#trust(connection);
     const client = new NegotiatedClient(this.#state, this.#limits, message, connection, trusted);
+    client.answer = answer?.told;
+    client.answerSocket = answer?.socket;
     const { id } = connection;
     const { extension } = message.capabilities;
     this.events.emit({ type: 'negotiated', connection: id, role, minor: client.minor, extension });

@@ -23,15 +23,21 @@ function answers(path: string): boolean {
 export class SocketPath {
   readonly path: string;
   readonly socket: UnixSocket;
-  readonly #identity: ReturnType<typeof identity>;
+  #identity: ReturnType<typeof identity>;
 
   /**
    * Listens at `path`, where a socket that a dead server left behind is replaced.
    *
+   * @param listening the socket that listens there already, taken over from its server
    * @throws {Fault} EADDRINUSE when a server answers there or the file is no socket; EACCES ...
    */
-  constructor(path: string) {
+  constructor(path: string, listening?: number) {
     this.path = path;
+    if (listening !== undefined) {
+      this.socket = new UnixSocket(listening);
+      this.#identity = identity(path);
+      return;
+    }
     const stat = lstatSync(path, { throwIfNoEntry: false });
     if (stat !== undefined) {
       if (!stat.isSocket())
@@ -46,6 +52,11 @@ export class SocketPath {
     }
     this.socket = UnixSocket.listen(path);
     this.#identity = identity(path);
+  }
+
+  /** The file is another server's from now on. */
+  forget(): void {
+    this.#identity = undefined;
   }
 
   /** Stops listening and removes the file, unless it is another server's by now. Idempotent. */

@@ -86,5 +86,8 @@ export const VFIO_FEATURE = {
   MIG_PRECOPY_INFOv2: 12,
 } as const;
 
+/** `vfio_precopy_info.flags`. */
+export const VFIO_PRECOPY_INFO = { REINIT: 1 << 0 } as const;
+
 /** `vfio_device_feature_migration.flags`. */
 export const VFIO_MIGRATION = { STOP_COPY: 1 << 0, P2P: 1 << 1, PRE_COPY: 1 << 2 } as const;

@@ -131,6 +131,13 @@ export interface PrecopyInfo {
   readonly dirtyBytes: number;
   /** True when the initial bytes start again (REINIT, only after the v2 opt-in). */
   readonly reinit: boolean;
+  /**
+   * Estimate of the milliseconds that entering STOP_COPY takes, where the device can tell; undefined
+   * while it does not know yet.
+   */
+  readonly stopMs?: number | undefined;
+  /** Milliseconds for which a change may go unnoticed, as {@link stopMs}. */
+  readonly staleMs?: number | undefined;
 }
 
 /** What Linux VFIO promises a VMM about one device. */
@@ -188,6 +195,8 @@ export interface VfioDevice {
   precopyInfo(): Promise<PrecopyInfo>;
   /** Opts in to version 2 of the pre-copy info. @throws {Fault} EINVAL without pre-copy */
   enablePrecopyInfoV2(): void;
+  /** True once {@link enablePrecopyInfoV2} was called, until the device is closed. */
+  readonly precopyInfoV2?: boolean;
 
   /** True when the device can log its writes; without it the three below are ENOTTY. */
   readonly dmaLogging?: boolean;

@@ -7,9 +7,42 @@
  *
  * Source: drivers/gpu/drm/xe/xe_sriov_vfio.c, include/drm/intel/xe_sriov_vfio.h.
  */
+import type { PrecopyInfo } from '../vfio/vfio-device.ts';
+
+/** How far a pre-copy has come. */
+export interface PrecopyProgress extends PrecopyInfo {
+  /** Times that all VRAM was compared with what was sent, after it had been sent once. */
+  readonly passes: number;
+}
+
+/**
+ * Saving a VF that still runs. Not among Linux's exports: a PF driver that has no such thing leaves
+ * it out, and its VFs have no PRE_COPY.
+ */
+export interface XeSriovPrecopy {
+  /** True when the memory of this VF can be tracked. */
+  supported(vfid: number): boolean;
+  /**
+   * Starts to save a VF, running or paused. `dataRead` then gives its VRAM and throws ENOMSG at a
+   * momentary end, until `stopCopyEnter` adds the rest to the same stream.
+   * @throws {Fault} EPERM stopped, EBUSY, EALREADY
+   */
+  enter(vfid: number): Promise<void>;
+  /** Ends it before `stopCopyEnter`; the VF goes on unharmed. */
+  exit(vfid: number): Promise<void>;
+  /**
+   * Bytes that are left.
+   * @param mayReinit true when the caller knows of REINIT
+   * @throws {Fault} EINVAL outside of a pre-copy
+   */
+  progress(vfid: number, mayReinit: boolean): PrecopyProgress;
+}
 
 /** The PF driver's exports. */
 export interface XeSriovVfio {
+  /** Pre-copy, where the PF has it. */
+  readonly precopy?: XeSriovPrecopy | undefined;
+
   /** True when this PF can migrate its VFs. */
   migrationSupported(): boolean;
   /** Why it cannot, in one sentence; undefined when it can. */
@@ -29,7 +62,10 @@ export interface XeSriovVfio {
   /** Lets the VF run again. @throws {DeviceFault} when a GT refuses */
   resumeDevice(vfid: number): Promise<void>;
 
-  /** Starts to save a paused VF. @throws {Fault} EPERM not paused, EBUSY, EALREADY */
+  /**
+   * Starts to save a paused VF, or ends the pre-copy of one: the same stream goes on to its end.
+   * @throws {Fault} EPERM not paused, EBUSY, EALREADY
+   */
   stopCopyEnter(vfid: number): Promise<void>;
   /** Ends saving, also before everything was read: the VF stays paused and unharmed. */
   stopCopyExit(vfid: number): Promise<void>;

@@ -10,13 +10,14 @@ import { DeviceFault, Fault } from '../base/fault.ts';
 import { Mutex } from '../base/mutex.ts';
 import { MIG_STATE, type MigState, migStateName, nextState } from '../vfio/migration-state.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
-import type { MigrationData } from '../vfio/vfio-device.ts';
+import type { MigrationData, PrecopyInfo } from '../vfio/vfio-device.ts';
 import type { PciFunction } from '../vfio-pci/pci-function.ts';
 import { VfioPciCore, type VfioPciCoreOptions } from '../vfio-pci/vfio-pci-core.ts';
 import { type XePlatformName, xePlatformOf } from './ids.ts';
 import type { XeSriovVfio } from './xe-sriov-vfio.ts';
 
-const { ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P } = MIG_STATE;
+const { ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P } =
+  MIG_STATE;
 
 /** What a device is opened with. */
 export interface XeVfioPciOptions extends VfioPciCoreOptions {
@@ -25,6 +26,8 @@ export interface XeVfioPciOptions extends VfioPciCoreOptions {
   readonly pf?: XeSriovVfio | undefined;
   /** Number of the VF, from 1; 0 for what is no VF. */
   readonly vfid?: number;
+  /** Exactly Linux's migration flags: no pre-copy, also where the PF has it. */
+  readonly linuxFlags?: boolean | undefined;
 }
 
 /** The file that carries one session's data: save is read, resume is written. */
@@ -108,6 +111,8 @@ export class XeVfioPci extends VfioPciCore {
   #migf: XeVfioPciMigrationFile | undefined;
   /** A reset that the holder of the state mutex has to finish. */
   #deferredReset = false;
+  /** True once the caller knows of REINIT. */
+  #precopyInfoV2 = false;
   #resetsUnderway = 0;
 
   /**
@@ -125,7 +130,7 @@ export class XeVfioPci extends VfioPciCore {
   /** Source: xe_vfio_pci_vf_init, xe_vfio_pci_migration_init */
   private constructor(options: XeVfioPciOptions) {
     super(options);
-    const { pciFunction, pf, vfid = 0 } = options;
+    const { pciFunction, pf, vfid = 0, linuxFlags = false } = options;
     this.platform = xePlatformOf(pciFunction.vendorId, pciFunction.deviceId);
     if (!pciFunction.isVirtfn) return;
     if (pf === undefined)
@@ -134,6 +139,9 @@ export class XeVfioPci extends VfioPciCore {
     this.#vfid = vfid;
     if (pf.migrationSupported())
       this.#migrationFlags = VFIO_MIGRATION.STOP_COPY | VFIO_MIGRATION.P2P;
+    // Deviation 11: Linux's driver has no pre-copy.
+    if (this.#migrationFlags !== 0 && !linuxFlags && pf.precopy?.supported(vfid) === true)
+      this.#migrationFlags |= VFIO_MIGRATION.PRE_COPY;
   }
 
   override get migrationFlags(): number {
@@ -167,10 +175,32 @@ export class XeVfioPci extends VfioPciCore {
     return this.#withState((pf) => pf.stopCopySize(this.#vfid));
   }
 
+  override async precopyInfo(): Promise<PrecopyInfo> {
+    if ((this.#migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0) return await super.precopyInfo();
+    return await this.#withState(async (pf) => {
+      const state = this.#migState;
+      if (pf.precopy === undefined || (state !== PRE_COPY && state !== PRE_COPY_P2P))
+        throw new Fault('EINVAL', `there is no pre-copy in ${migStateName(state)}`);
+      return pf.precopy.progress(this.#vfid, this.#precopyInfoV2);
+    });
+  }
+
+  /** For as long as the device is open. Source: vfio_ioctl_device_feature_migration_precopy_info_v2 */
+  override enablePrecopyInfoV2(): void {
+    if ((this.#migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0) super.enablePrecopyInfoV2();
+    this.#precopyInfoV2 = true;
+  }
+
+  override get precopyInfoV2(): boolean {
+    return this.#precopyInfoV2;
+  }
+
   /** Source: xe_vfio_pci_close_device */
   override async close(): Promise<void> {
     await this.#stateMutex.lock();
+    await this.#endPrecopy();
     this.#reset();
+    this.#precopyInfoV2 = false;
     this.#stateMutexUnlock();
     await super.close();
   }
@@ -248,6 +278,16 @@ export class XeVfioPci extends VfioPciCore {
     this.#migf = undefined;
   }
 
+  /** A pre-copy that nobody reads any more would go on looking for changes. */
+  async #endPrecopy(): Promise<void> {
+    if (this.#migState !== PRE_COPY && this.#migState !== PRE_COPY_P2P) return;
+    try {
+      await this.#pf?.precopy?.exit(this.#vfid);
+    } catch (error) {
+      this.tell('end of pre-copy', error);
+    }
+  }
+
   /** Takes one arc and sorts out what its failure means. */
   async #arc(pf: XeSriovVfio, next: MigState): Promise<MigrationData | undefined> {
     const current = this.#migState;
@@ -270,7 +310,10 @@ export class XeVfioPci extends VfioPciCore {
     // Xe cannot block outgoing peer-to-peer DMA alone, so RUNNING_P2P does what STOP has to do. A
     // paused VF takes no new work, hence starts no DMA; accesses to its BARs until STOP still
     // count, because they are saved after it.
-    if (current === RUNNING && next === RUNNING_P2P) {
+    if (
+      (current === RUNNING && next === RUNNING_P2P) ||
+      (current === PRE_COPY && next === PRE_COPY_P2P)
+    ) {
       await pf.suspendDevice(vfid);
       return undefined;
     }
@@ -278,8 +321,34 @@ export class XeVfioPci extends VfioPciCore {
     if ((current === RUNNING_P2P && next === STOP) || (current === STOP && next === RUNNING_P2P))
       return undefined;
 
-    if (current === RUNNING_P2P && next === RUNNING) {
+    if (
+      (current === RUNNING_P2P && next === RUNNING) ||
+      (current === PRE_COPY_P2P && next === PRE_COPY)
+    ) {
       await pf.resumeDevice(vfid);
+      return undefined;
+    }
+
+    if (
+      (current === RUNNING && next === PRE_COPY) ||
+      (current === RUNNING_P2P && next === PRE_COPY_P2P)
+    ) {
+      await pf.precopy?.enter(vfid);
+      return this.#allocFile('read', pf);
+    }
+
+    if (
+      (current === PRE_COPY && next === RUNNING) ||
+      (current === PRE_COPY_P2P && next === RUNNING_P2P)
+    ) {
+      this.#putFile();
+      await pf.precopy?.exit(vfid);
+      return undefined;
+    }
+
+    // One stream and one file: what changed last, then what only a stopped VF can give.
+    if (current === PRE_COPY_P2P && next === STOP_COPY) {
+      await pf.stopCopyEnter(vfid);
       return undefined;
     }
 

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import {
   decodeServedVf,
   encodeServedVf,
-  parseVersion,
   XE_VFIO_CAPABILITY,
 } from '../../src/app/vf-profile-json.ts';
+import { parseVersion } from '../../src/migration/profile-json.ts';
 
 const number = fc.option(fc.nat(), { nil: undefined });
 const served = fc.record({

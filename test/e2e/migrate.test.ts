@@ -7,7 +7,7 @@ import { makeDirectory, removeDirectory, VfUnderTest } from './vf-under-test.ts'
 
 const PAUSE = 'XE_VFIO_TEST_PAUSE_AT';
 /** The phases before which a session can be paused. */
-const PHASES = ['prepare', 'stop', 'copy', 'load', 'run', 'done'] as const;
+const PHASES = ['prepare', 'precopy', 'stop', 'copy', 'load', 'run', 'done'] as const;
 
 const directory = makeDirectory();
 let a: VfUnderTest;
@@ -59,11 +59,37 @@ describe('migrate', () => {
     expect(documents.every(({ schema }) => schema === 1)).toBe(true);
     const phases = documents.filter(({ event }) => event === 'phase').map(({ phase }) => phase);
     expect(phases).toEqual(PHASES);
-    const done = documents.at(-1) as { streamBytes: number; phases: { bytes: number }[] };
+    const done = documents.at(-1) as {
+      streamBytes: number;
+      phases: { name: string; bytes: number }[];
+    };
     expect(done).toMatchObject({ event: 'done', ok: true });
-    expect(done.streamBytes).toBeGreaterThan(8 * 2 ** 20);
+    const moved = done.phases.reduce((total, { bytes }) => total + bytes, 0);
+    expect(done.streamBytes).toBe(moved);
+    const copied = done.phases.find(({ name }) => name === 'copy')?.bytes;
+    const rounds = documents.filter(({ event }) => event === 'round');
+    expect(rounds.length).toBeGreaterThan(0);
     const progress = documents.filter(({ event }) => event === 'progress').at(-1);
-    expect(progress).toMatchObject({ bytes: done.streamBytes, totalBytes: done.streamBytes });
+    expect(progress).toMatchObject({ phase: 'copy', bytes: copied, totalBytes: copied });
+  });
+
+  test('moves a VF that stands still the whole time, on demand', async () => {
+    await prepare('stands still');
+    const ended = await runCli(['migrate', a.socket, b.socket, '--precopy', 'off', '--json']);
+    expect(ended.code).toBe(0);
+    const done = lastDocument(ended) as { phases: { name: string; bytes: number }[] };
+    expect(done.phases.map(({ name }) => name)).not.toContain('precopy');
+    expect(done.phases.find(({ name }) => name === 'copy')?.bytes).toBeGreaterThan(8 * 2 ** 20);
+    expect(await b.digests()).toEqual(await a.digests());
+  });
+
+  test('does not stop a VF that would be down for longer than allowed', async () => {
+    await prepare('too long');
+    const args = ['migrate', a.socket, b.socket, '--max-downtime', '1', '--json'];
+    const ended = await runCli(args);
+    expect(ended.code).toBe(7);
+    expect(lastDocument(ended)).toMatchObject({ ok: false, errno: 'ETIME', phase: 'precopy' });
+    expect([await a.state(), await b.state()]).toEqual(['RUNNING', 'RUNNING']);
   });
 
   test('moves it back again', async () => {

@@ -10,7 +10,7 @@ import { VfioUserClient } from '../../src/vfio-user/client.ts';
 import { XE_BAR } from '../../src/xe/platforms.ts';
 
 /** Small enough to be quick, more than one transfer. */
-const BMG = ['--platform', 'bmg', '--vram', '8M'];
+export const BMG = ['--platform', 'bmg', '--vram', '8M'];
 
 /** A directory of this test's own. */
 export function makeDirectory(): string {

@@ -98,19 +98,21 @@ describe('the GGTT', () => {
     expect(after).toEqual(before);
   });
 
-  it('offers for mapping only pages that hold entries of the VF alone', () => {
-    const { one, two } = twoVfs();
-    for (const [vf, start, size] of [
-      [one, 0x1000_3000, 0x40_0000],
-      [two, 0x1040_3000, 0x60_1000],
-    ] as const) {
-      const [area] = vf.bars[0]?.areas ?? [];
-      if (area === undefined) throw new Error('no area');
-      expect(area.offset % 4096).toBe(0);
-      expect(area.size % 4096).toBe(0);
-      expect(area.offset).toBeGreaterThanOrEqual(pteBarOffset(start));
-      expect(area.offset + area.size).toBeLessThanOrEqual(pteBarOffset(start + size));
+  it('offers the whole GGTT half for mapping, where only entries of the VF itself mean anything', () => {
+    const { port, one, two } = twoVfs();
+    for (const vf of [one, two]) {
+      const { ggttStart, ggttEnd } = GTTMMADR;
+      expect(vf.bars[0]?.areas).toMatchObject([{ offset: ggttStart, size: ggttEnd - ggttStart }]);
     }
+    const mapped = mapBar(one, 0);
+    mapped.fill(0xff);
+    const ptes = new Uint32Array((0x60_1000 / 4096) * 2);
+    port.readPtes(0x1040_3000, ptes);
+    expect(ptes.every((word, at) => word === (at % 2 === 0 ? withVfid(0, 2) : 0))).toBe(true);
+    expect(mapBar(two, 0).every((byte) => byte === 0)).toBe(true);
+    // By messages the VF does not even see what it wrote there.
+    expect(readDword(one, 0, pteBarOffset(0x1040_3000))).toBe(0);
+    expect(readDword(one, 0, pteBarOffset(0x1000_3000))).toBe(0xffff_ffff);
   });
 
   it('has the same bytes behind a mapping and behind a trapped access', () => {
@@ -119,22 +121,102 @@ describe('the GGTT', () => {
     // One offset describes a whole region to a VMM, so the two must not differ.
     expect(area?.fdOffset).toBe(area?.offset);
     const mapped = mapBar(one, 0);
-    mapped[123] = 0x77;
+    const place = pteBarOffset(0x1000_5000);
+    const at = place - GTTMMADR.ggttStart;
+    mapped[at] = 0x77;
     const bytes = new Uint8Array(1);
-    one.barRead(0, (area?.offset ?? 0) + 123, bytes, 0, 1);
+    one.barRead(0, place, bytes, 0, 1);
     expect(bytes[0]).toBe(0x77);
-    one.barWrite(0, (area?.offset ?? 0) + 124, Uint8Array.of(0x88), 0, 1);
-    expect(mapped[124]).toBe(0x88);
+    one.barWrite(0, place + 1, Uint8Array.of(0x88), 0, 1);
+    expect(mapped[at + 1]).toBe(0x88);
   });
 
-  it('offers no mapping of a region whose entries do not fill a page', () => {
+  it('serves regions whose entries do not fill a page', () => {
     const gpu = new EmulatedGpu({ platform: 'ptl' });
     gpus.push(gpu);
     tileOf(gpu).ggtt.assign(1, 0x1000_0000, 0x1_0000);
-    expect(gpu.vf(1).bars[0]?.areas).toEqual([]);
     writeDword(gpu.vf(1), 0, pteBarOffset(0x1000_f000), 0x9001);
     expect(readDword(gpu.vf(1), 0, pteBarOffset(0x1000_f000))).toBe(0x9001);
     expect(readDword(gpu.vf(1), 0, GTTMMADR.ggttEnd - 4)).toBe(0);
+  });
+
+  describe('takes over memory that a VMM has mapped', () => {
+    /** VF 1 with some PTEs moves to where VF 2 is; `mapped` is what its VMM keeps. */
+    function moved(start: number) {
+      const { gpu, port, one } = twoVfs();
+      port.assign(2, start, 0x40_0000);
+      const mapped = mapBar(one, 0);
+      const view = new DataView(mapped.buffer, mapped.byteOffset);
+      const at = (address: number) => pteBarOffset(address) - GTTMMADR.ggttStart;
+      view.setUint32(at(0x1000_3000), 0x9001, true);
+      view.setUint32(at(0x1000_4000), 0xa001, true);
+      const memory = gpu.barMemory(1);
+      // The stream brings what there was.
+      writeDword(gpu.vf(2), 0, pteBarOffset(start), 0x9001);
+      writeDword(gpu.vf(2), 0, pteBarOffset(start + 0x1000), 0xa001);
+      const target = (address: number) => {
+        const ptes = new Uint32Array(2);
+        port.readPtes(address, ptes);
+        return (ptes[0] as number) & 0xffff_f003;
+      };
+      const adopt = () => {
+        gpu.adoptBarMemory(2, memory)();
+        gpu.abandonBarMemory(1);
+      };
+      return { gpu, port, view, at, target, adopt, window: (port as Ggtt).window(2) };
+    }
+
+    it('and late writes go along when the driver asks for its place', () => {
+      const { gpu, view, at, target, adopt, window } = moved(0x2000_3000);
+      const base = window?.start ?? 0;
+      adopt();
+      // Until then the driver's processors write where they always did.
+      view.setUint32(at(0x1000_4000), 0xb001, true);
+      view.setUint32(at(0x1000_7000), 0xc001, true);
+      expect(target(base)).toBe(0x9001);
+      expect(target(base + 0x1000)).toBe(0xa001);
+      window?.settle();
+      expect([0, 1, 4].map((page) => target(base + page * 0x1000))).toEqual([
+        0x9001, 0xb001, 0xc001,
+      ]);
+      // From then on it writes to the new place, through the same mapping.
+      view.setUint32(at(base + 0x2000), 0xd001, true);
+      expect(target(base + 0x2000)).toBe(0xd001);
+      expect(readDword(gpu.vf(2), 0, pteBarOffset(base + 0x2000))).toBe(0xd001);
+    });
+
+    it('at once when the place is the same', () => {
+      const { gpu, port, one } = twoVfs();
+      const other = new EmulatedGpu({ platform: 'ptl' });
+      gpus.push(other);
+      tileOf(other).ggtt.assign(2, 0x1000_3000, 0x40_0000);
+      const mapped = mapBar(one, 0);
+      other.adoptBarMemory(2, gpu.barMemory(1))();
+      gpu.abandonBarMemory(1);
+      const at = pteBarOffset(0x1000_3000) - GTTMMADR.ggttStart;
+      mapped[at] = 0x55;
+      expect(readDword(other.vf(2), 0, pteBarOffset(0x1000_3000))).toBe(0x55);
+      // What is left of the first VF is another memory.
+      port.clear(1);
+      expect(mapped[at]).toBe(0x55);
+    });
+
+    it('of its own size only', () => {
+      const { gpu } = twoVfs();
+      expect(() => gpu.adoptBarMemory(2, gpu.barMemory(1))).toThrow(Fault);
+      expect(readDword(gpu.vf(2), 0, pteBarOffset(0x1040_3000))).toBe(0);
+    });
+
+    it('and forgets where it was when the VF is cleared', () => {
+      const { port, view, at, target, adopt, window } = moved(0x2000_3000);
+      adopt();
+      port.clear(2);
+      expect(target(0x2000_3000)).toBe(0);
+      view.setUint32(at(0x2000_3000), 0xe001, true);
+      expect(target(0x2000_3000)).toBe(0xe001);
+      window?.settle();
+      expect(target(0x2000_3000)).toBe(0xe001);
+    });
   });
 
   it('clears the entries of a VF and leaves it its VFID', () => {

@@ -38,6 +38,7 @@ const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 export class CaseDevice implements VfioDevice {
   readonly info: VfioDevice['info'];
   readonly migrationFlags: number;
+  precopyInfoV2 = false;
   readonly #options: CaseDeviceOptions;
   readonly #memory = new Uint8Array(BAR0_SIZE);
   readonly #registers = dataView(this.#memory);
@@ -229,6 +230,7 @@ export class CaseDevice implements VfioDevice {
   enablePrecopyInfoV2(): void {
     if ((this.migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0)
       throw new Fault('EINVAL', 'no pre-copy');
+    this.precopyInfoV2 = true;
   }
 
   #needLogging(): void {

@@ -1,12 +1,15 @@
 /** A PF driver for tests of the variant driver: remembers its calls, fails and waits when told to. */
 import { Fault } from '../../src/base/fault.ts';
-import type { XeSriovVfio } from '../../src/xe-vfio-pci/xe-sriov-vfio.ts';
+import type { XeSriovPrecopy, XeSriovVfio } from '../../src/xe-vfio-pci/xe-sriov-vfio.ts';
 
 /** A call that can be told to fail or wait. */
-export type PfCall = Exclude<
-  keyof XeSriovVfio,
-  'migrationSupported' | 'migrationUnsupportedReason' | 'dataWindow'
->;
+export type PfCall =
+  | Exclude<
+      keyof XeSriovVfio,
+      'migrationSupported' | 'migrationUnsupportedReason' | 'dataWindow' | 'precopy'
+    >
+  | 'precopyEnter'
+  | 'precopyExit';
 
 /** What a VF is doing. */
 export type VfActivity = 'running' | 'paused' | 'saving' | 'restoring' | 'broken' | 'stopped';
@@ -29,7 +32,25 @@ export class FakePf implements XeSriovVfio {
   readonly written: number[] = [];
   /** Where windows are. */
   window: Uint8Array | undefined;
+  /** What a pre-copy is told to have left. */
+  progress = { initialBytes: 0, dirtyBytes: 0, reinit: false, stopMs: 0, staleMs: 0, passes: 0 };
+  /** What the last question for it was asked with. */
+  mayReinit: boolean | undefined;
+  readonly precopy: XeSriovPrecopy | undefined;
   #resets = 0;
+
+  constructor(options: { readonly precopy?: boolean } = {}) {
+    if (options.precopy !== true) return;
+    this.precopy = {
+      supported: () => true,
+      enter: () => this.#call('precopyEnter', this.activity),
+      exit: () => this.#call('precopyExit', this.activity),
+      progress: (_vfid, mayReinit) => {
+        this.mayReinit = mayReinit;
+        return this.progress;
+      },
+    };
+  }
 
   migrationSupported(): boolean {
     return this.supported;

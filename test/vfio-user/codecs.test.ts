@@ -139,6 +139,11 @@ const GOLDEN: Readonly<Record<LayoutName, readonly [Record<string, number>, stri
     { iova: 0x1000, length: 0x4000, pageSize: 4096 },
     '0010000000000000 0040000000000000 0010000000000000',
   ],
+  precopyInfo: [
+    { argsz: 32, flags: 1, initialBytes: 0x1_0000, dirtyBytes: 0x2_0000_0000 },
+    '20000000 01000000 0000010000000000 0000000002000000',
+  ],
+  precopyStop: [{ stopUs: 1500, staleUs: 0x1_0000 }, 'dc05000000000000 0000010000000000'],
   migData: [{ argsz: 1048584, size: 1048576 }, '08001000 00001000'],
 };
 

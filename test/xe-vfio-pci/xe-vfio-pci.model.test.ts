@@ -15,8 +15,8 @@ import { FakeEventFds, xeVf } from '../support/test-function.ts';
 const { matrix } = JSON.parse(
   readFileSync(new URL('../fixtures/golden/mig_fsm.json', import.meta.url), 'utf8'),
 ) as { matrix: Record<string, Record<string, Record<string, string>>> };
-/** Linux's own next states for STOP_COPY and P2P. */
-const LINUX = matrix['3'] ?? {};
+/** States that share a session and its file. */
+const SAVING: readonly string[] = ['PRE_COPY', 'PRE_COPY_P2P', 'STOP_COPY'];
 
 /** What each arc asks of the PF. */
 const ARCS: Readonly<Record<string, PfCall | undefined>> = {
@@ -26,8 +26,15 @@ const ARCS: Readonly<Record<string, PfCall | undefined>> = {
   'STOP_COPY>STOP': 'stopCopyExit',
   'STOP>RESUMING': 'resumeDataEnter',
   'RESUMING>STOP': 'resumeDataExit',
+  'RUNNING>PRE_COPY': 'precopyEnter',
+  'RUNNING_P2P>PRE_COPY_P2P': 'precopyEnter',
+  'PRE_COPY>RUNNING': 'precopyExit',
+  'PRE_COPY_P2P>RUNNING_P2P': 'precopyExit',
+  'PRE_COPY>PRE_COPY_P2P': 'suspendDevice',
+  'PRE_COPY_P2P>PRE_COPY': 'resumeDevice',
+  'PRE_COPY_P2P>STOP_COPY': 'stopCopyEnter',
 };
-const FAILING = Object.values(ARCS) as PfCall[];
+const FAILING = [...new Set(Object.values(ARCS))] as PfCall[];
 
 /** What the VF does in each state. */
 const ACTIVITY: Readonly<Record<string, VfActivity>> = {
@@ -37,6 +44,8 @@ const ACTIVITY: Readonly<Record<string, VfActivity>> = {
   STOP_COPY: 'saving',
   RESUMING: 'restoring',
   ERROR: 'stopped',
+  PRE_COPY: 'running',
+  PRE_COPY_P2P: 'paused',
 };
 
 interface Failure {
@@ -48,22 +57,32 @@ interface Failure {
 class Model {
   state: MigStateName = 'RUNNING';
   live = false;
+  /** Linux's own next states for the device's flags. */
+  readonly #linux: Record<string, Record<string, string>>;
+
+  constructor(flags: number) {
+    this.#linux = matrix[flags] ?? {};
+  }
 
   /** Walks to `wanted`; returns the errno, or undefined when it got there. */
   set(wanted: number, failure: Failure | undefined): string | undefined {
     const name = wanted < 8 ? migStateName(wanted) : '8';
     for (;;) {
-      const next = LINUX[this.state]?.[name] ?? '-EINVAL';
+      const next = this.#linux[this.state]?.[name] ?? '-EINVAL';
       if (next.startsWith('-EINVAL')) return 'EINVAL';
       if (next === this.state) return undefined;
       const call = ARCS[`${this.state}>${next}`];
-      this.live = false;
+      const goesOn = SAVING.includes(this.state) && SAVING.includes(next);
+      if (!goesOn) this.live = false;
       if (call !== undefined && failure?.call === call) {
-        if (failure.device || call === 'resumeDataExit') this.state = 'ERROR';
+        if (failure.device || call === 'resumeDataExit') {
+          this.state = 'ERROR';
+          this.live = false;
+        }
         return 'EIO';
       }
       this.state = next as MigStateName;
-      this.live = next === 'STOP_COPY' || next === 'RESUMING';
+      if (!goesOn) this.live = SAVING.includes(next) || next === 'RESUMING';
     }
   }
 
@@ -84,7 +103,7 @@ const operation = fc.oneof(
       op: fc.constant('set' as const),
       // Mostly the states that there are.
       to: fc.oneof(
-        { weight: 5, arbitrary: fc.integer({ min: 1, max: 5 }) },
+        { weight: 5, arbitrary: fc.integer({ min: 1, max: 7 }) },
         fc.integer({ min: 0, max: 9 }),
       ),
       failure,
@@ -96,7 +115,7 @@ const operation = fc.oneof(
     weight: 2,
     arbitrary: fc.record({
       op: fc.constant('reset during set' as const),
-      to: fc.integer({ min: 1, max: 5 }),
+      to: fc.integer({ min: 1, max: 7 }),
     }),
   },
 );
@@ -116,10 +135,13 @@ async function errno(promise: Promise<unknown> | undefined): Promise<string | un
 const touch = (file: MigrationData) =>
   errno(file.direction === 'read' ? file.read(1) : file.write(new Uint8Array(1)));
 
-describe('the variant driver and its model', () => {
+describe.each([
+  ['as Linux has it', 3],
+  ['with pre-copy', 7],
+])('the variant driver %s and its model', (_name, flags) => {
   it('agree on states, files and the VF, whatever happens', async () => {
     const run = async (operations: readonly Operation[]) => {
-      const pf = new FakePf();
+      const pf = new FakePf({ precopy: (flags & 4) !== 0 });
       pf.resetCancels = true;
       const device = await XeVfioPci.open({
         pciFunction: xeVf('ptl'),
@@ -127,7 +149,8 @@ describe('the variant driver and its model', () => {
         pf,
         vfid: 1,
       });
-      const model = new Model();
+      expect(device.migrationFlags).toBe(flags);
+      const model = new Model(flags);
       const files: MigrationData[] = [];
       for (const step of operations) {
         const before = { state: model.state, calls: pf.calls.length };
@@ -165,7 +188,8 @@ describe('the variant driver and its model', () => {
           if (code === undefined) {
             const file = await change;
             if (file !== undefined) files.push(file);
-            expect(file !== undefined).toBe(model.live && before.state !== model.state);
+            const goesOn = SAVING.includes(before.state) && SAVING.includes(model.state);
+            expect(file !== undefined).toBe(model.live && before.state !== model.state && !goesOn);
           }
           // Deviation 1: what is refused outright asks nothing of the PF.
           if (code === 'EINVAL') expect(pf.calls).toHaveLength(before.calls);

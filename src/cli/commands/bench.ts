@@ -11,7 +11,7 @@ import { formatTable } from '../table.ts';
 interface BenchRow {
   readonly benchmark: string;
   readonly name: string;
-  readonly unit: 'ns' | 'B/s' | 'B' | 'count';
+  readonly unit: 'ns' | 'ms' | 'B/s' | 'B' | 'count';
   readonly ours: number;
   readonly yardstick: number | undefined;
   readonly yardstickName: string;
@@ -43,8 +43,8 @@ export function define(command: Command, context: CommandContext): void {
   examples(command, ['xe-vfio bench', 'xe-vfio bench region-access --json']);
   command.addHelpText(
     'after',
-    '\nBenchmarks: region-access, driver-data, socket-stream, server-memory, idle-vfs,\n' +
-      'guest-engine, guest-probe (needs the guest rig). The yardsticks are C programs, compiled where\n' +
+    '\nBenchmarks: region-access, driver-data, socket-stream, network, server-memory, idle-vfs,\n' +
+      'precopy, guest-engine, guest-probe (needs the guest rig). The yardsticks are C programs, compiled where\n' +
       'there is a compiler; without one only our figures are printed.',
   );
 }
@@ -100,6 +100,7 @@ function verdict(reached: boolean): string {
 
 function quantity(value: number, unit: BenchRow['unit']): string {
   if (unit === 'count') return String(value);
+  if (unit === 'ms') return `${value.toFixed(1)} ms`;
   if (unit === 'ns') return `${(value / 1000).toFixed(2)} us`;
   return unit === 'B' ? formatSize(Math.round(value)) : `${formatSize(Math.round(value))}/s`;
 }

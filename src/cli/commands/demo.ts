@@ -79,6 +79,11 @@ function line(event: Exclude<DemoEvent, { type: 'progress' }>): string | undefin
       return 'both VFs are stopped: each server has taken digests of its own GPU';
     case 'resumed':
       return `the guest went on at the target: ${workText(event.counts)}`;
+    case 'round': {
+      const { round, bytes, dirtyBytes, downtimeMs } = event.round;
+      const left = `${formatSize(dirtyBytes)} changed meanwhile`;
+      return `round ${round}: ${formatSize(bytes)} moved, ${left}; stopped now it would be down for ${downtimeMs.toFixed(0)} ms`;
+    }
     case 'rollback':
       return `rolled back: source ${event.fault.ends.source}, target ${event.fault.ends.target}`;
     case 'phase':
@@ -88,6 +93,7 @@ function line(event: Exclude<DemoEvent, { type: 'progress' }>): string | undefin
 
 const PHASE_TEXT = {
   prepare: 'the two VFs fit, and the target is ready to take data',
+  precopy: 'VRAM goes to the target while the guest works on the source',
   stop: 'the source goes to RUNNING_P2P, then to STOP_COPY',
   copy: 'the stream goes from the source to the target',
   load: 'the target has taken all of it, the source is in STOP',

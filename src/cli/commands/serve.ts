@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { enabledVfs } from '../../app/linux-host.ts';
-import type { ServedHost, VfStatus } from '../../app/serve.ts';
+import { ServedHost, type VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
 import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
@@ -11,11 +11,15 @@ import { logServer } from '../server-log.ts';
 
 /** The greatest number of VFs that a PF can have. */
 const MAX_VFS = 63;
+/** More cores than that are not taken for looking for changes. */
+const MAX_CORES = 64;
 
-interface ServeFlags extends Omit<ServeSettings, 'served'> {
+interface ServeFlags extends Omit<ServeSettings, 'served' | 'pfNames'> {
+  readonly pfs?: readonly string[];
   readonly vf?: readonly (number | 'all')[];
   readonly socketPath?: string;
   readonly pf?: string;
+  readonly takeover?: string;
   readonly stats?: true;
 }
 
@@ -30,6 +34,11 @@ export function define(command: Command, context: CommandContext): void {
       ]),
     )
     .option('--vfs <count>', 'VFs to enable', integerOption(1, MAX_VFS), 1)
+    .option(
+      '--pfs <names>',
+      'names of emulated PFs, parted by commas; the first is served, VFs can be re-homed to the others',
+      namesOption,
+    )
     .option('--vf <number>', 'VF to serve, or all; repeatable (default: 1)', vfOption)
     .option('--socket <path>', 'where to serve; for several VFs with %d for the number of the VF')
     .option('--socket-path <path>', 'the same as --socket')
@@ -50,17 +59,32 @@ export function define(command: Command, context: CommandContext): void {
       'look so long for the next message before sleeping',
       integerOption(0, 1_000_000),
     )
+    .option(
+      '--precopy-budget <percent>',
+      'percent of a core that looking for changed VRAM may take while a VF is pre-copied (25)',
+      integerOption(1, 100 * MAX_CORES),
+    )
+    .option('--linux-flags', "exactly Linux's migration flags: no pre-copy")
+    .option(
+      '--takeover <socket>',
+      'take the place of the server at this socket, with its clients; it then ends',
+    )
     .option('--stats', 'show what each VF was made to do, at the end and on SIGUSR1')
     .action(async (flags: ServeFlags) => await run(flags, context));
   examples(command, [
     'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
     'xe-vfio serve --platform ptl --vfs 7 --vf all --socket /run/vf%d.sock',
+    'xe-vfio serve --takeover /run/vf1.sock',
     'xe-vfio serve --pf 0000:03:00.0 --vf 1 --socket /run/vf1.sock',
   ]);
 }
 
 async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
-  const { output, signal } = context;
+  const { takeover, pollUs } = flags;
+  if (takeover !== undefined) {
+    context.doing = `take-over of ${takeover}`;
+    return await serve(await ServedHost.takeOver({ path: takeover, pollUs }), flags, context);
+  }
   const socket = flags.socket ?? flags.socketPath;
   if (flags.socket !== undefined && flags.socketPath !== undefined)
     throw new UsageFault('--socket and --socket-path are the same thing; give one');
@@ -68,7 +92,11 @@ async function run(flags: ServeFlags, context: CommandContext): Promise<void> {
     throw new UsageFault('neither --socket nor --fd was given');
   context.doing = `serve on ${socket ?? `descriptor ${flags.fd}`}`;
   const served = flags.pf === undefined ? servedVfs(flags) : await realVfs(flags, flags.pf);
-  const host = await serveVfs({ ...flags, socket, served });
+  await serve(await serveVfs({ ...flags, pfNames: flags.pfs, socket, served }), flags, context);
+}
+
+async function serve(host: ServedHost, flags: ServeFlags, context: CommandContext): Promise<void> {
+  const { output, signal } = context;
   const show = async () => {
     if (flags.stats === true) await showStats(host, context);
   };
@@ -114,6 +142,7 @@ function announce({ vfs }: ServedHost, { output }: CommandContext): void {
       ggtt: ggttSize,
       vram: vramSize,
       migration: vf.state !== undefined,
+      ...(vf.heldMs === undefined ? {} : { heldMs: vf.heldMs }),
     };
     output.result(document, () => [readyLine(vf)]);
   }
@@ -124,6 +153,13 @@ function readyLine({ vfid, path, pf, profile, state }: VfStatus): string {
   const can = state === undefined ? ', cannot be migrated' : '';
   const whose = pf === undefined ? `an emulated ${profile.platform}` : pf;
   return `ready: VF ${vfid} of ${whose} (${id}) on ${path ?? 'a descriptor'}, pid ${process.pid}${can}`;
+}
+
+function namesOption(text: string): readonly string[] {
+  const names = text.split(',');
+  if (names.every((name) => /^[\w.:-]+$/.test(name)) && new Set(names).size === names.length)
+    return names;
+  throw new InvalidArgumentError(`"${text}" are not different names, parted by commas.`);
 }
 
 function vfOption(
@@ -141,7 +177,7 @@ function vfOption(
 /** What only an emulated GPU is told; a real one is provisioned. */
 const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
   ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
-  ...(['gucVersion', 'deviceId', 'revision', 'stats'] as const),
+  ...(['gucVersion', 'deviceId', 'revision', 'stats', 'pfs'] as const),
 ];
 
 /** The VFs to serve of a PF of this machine. */

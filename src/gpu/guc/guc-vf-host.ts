@@ -11,6 +11,8 @@ export interface GucVfHost {
   raiseMsi(source: string): void;
   /** What an engine that runs one of the VF's contexts reaches; the same object each time. */
   execution(engine: EngineInstance): ExecutionHost;
+  /** The VF's driver is about to be told where its part of the GGTT is. */
+  ggttAsked(): void;
   /** Forgets what engines remember of the VF's page tables. */
   invalidateTlbs(): void;
 }

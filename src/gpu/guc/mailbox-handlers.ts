@@ -80,12 +80,11 @@ function matchVersion({ vf, guc }: VfSession, message: Uint32Array): MailboxAnsw
 }
 
 function querySingleKlv(session: VfSession, message: Uint32Array): MailboxAnswer {
-  const value = queryKlv(session, message[1] as number);
+  const key = message[1] as number;
+  if (key === VF_CFG_KLV.GGTT_START.key) session.host.ggttAsked();
+  const value = queryKlv(session, key);
   if (value === undefined)
-    throw new GucError(
-      GUC_RESPONSE.INVALID_KLV_KEY,
-      `key 0x${(message[1] as number).toString(16)}`,
-    );
+    throw new GucError(GUC_RESPONSE.INVALID_KLV_KEY, `key 0x${key.toString(16)}`);
   return { value: value.length, data: value };
 }
 

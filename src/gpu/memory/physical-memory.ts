@@ -116,8 +116,13 @@ export class PhysicalMemory {
 
   /** The device has written, or is about to. */
   wrote(where: 'system' | 'vram' | 'null', physical: number, length: number): void {
-    if (where === 'vram') this.onVramWrite?.(physical, length);
+    if (where === 'vram') this.#wroteVram(physical, length);
     else if (where === 'system') this.onDmaWrite?.(physical, length);
+  }
+
+  #wroteVram(offset: number, length: number): void {
+    this.#vram?.wrote(offset, length);
+    this.onVramWrite?.(offset, length);
   }
 
   /** A buffer for what is written to null pages; nobody reads it. */

@@ -1,0 +1,144 @@
+/** Passes over all blocks of a VRAM object, in threads of their own or, without any, in this one. */
+import { existsSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { Fault } from '../../base/fault.ts';
+import type { DigestKey } from '../../sys/block-digest.ts';
+import { type BlockTable, type BlockTableMemory, CONTROL } from './block-table.ts';
+import type { BlockScanner, ScanScope } from './scan.ts';
+
+/** What a scanning thread is started with. */
+export interface ScanWorkerData {
+  readonly memory: BlockTableMemory;
+  /**
+   * Native address of the first byte: the threads read through the device's own mapping, whose pages
+   * are there already. It lasts until the thread has ended.
+   */
+  readonly address: number;
+  /** Borrowed; open until the thread has ended. */
+  readonly fd: number;
+  readonly key: DigestKey;
+  readonly zero: bigint;
+}
+
+/** A message to a scanning thread. */
+export type ToScanWorker =
+  | { readonly type: 'pass'; readonly scope: ScanScope; readonly percent: number }
+  | { readonly type: 'close' };
+/** Its answer: its part of a pass is over. */
+export type FromScanWorker = 'done';
+
+/** There only once the project is built: sources that run as they are compare in their own thread. */
+const WORKER = new URL('./scan-worker.js', import.meta.url);
+/** Full use of a core. */
+const WHOLE_CORE = 100;
+
+/** One scanning thread. */
+class ScanThread {
+  readonly #worker: Worker;
+  #settle: ((failure: Fault | undefined) => void) | undefined;
+  #failure: Fault | undefined;
+
+  constructor(data: ScanWorkerData) {
+    this.#worker = new Worker(WORKER, {
+      workerData: data,
+      name: 'xe-vfio pre-copy',
+      trackUnmanagedFds: false,
+    });
+    this.#worker.unref();
+    this.#worker.on('message', () => this.#end(undefined));
+    this.#worker.on('error', (error) => this.#fail(String(error)));
+    this.#worker.on('exit', () => this.#fail('it has ended'));
+  }
+
+  /** @throws {Fault} EIO when the thread is gone */
+  pass(scope: ScanScope, percent: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#settle = (failure) => (failure === undefined ? resolve() : reject(failure));
+      if (this.#failure !== undefined) return this.#end(this.#failure);
+      this.#worker.ref();
+      this.#worker.postMessage({ type: 'pass', scope, percent } satisfies ToScanWorker);
+    });
+  }
+
+  /** @returns once the thread has ended */
+  async close(): Promise<void> {
+    if (this.#failure !== undefined) return;
+    const ended = new Promise((resolve) => this.#worker.once('exit', resolve));
+    this.#worker.postMessage({ type: 'close' } satisfies ToScanWorker);
+    await ended;
+  }
+
+  #fail(reason: string): void {
+    this.#failure = new Fault('EIO', `a thread that compares VRAM failed: ${reason}`);
+    this.#end(this.#failure);
+  }
+
+  #end(failure: Fault | undefined): void {
+    const settle = this.#settle;
+    this.#settle = undefined;
+    this.#worker.unref();
+    settle?.(failure);
+  }
+}
+
+/** Runs one pass at a time. */
+export class ScanPool {
+  readonly #table: BlockTable;
+  readonly #local: BlockScanner;
+  readonly #threads: readonly ScanThread[];
+  #passing: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  /** @param threads how many to start; 0 compares in this thread, between its other work */
+  constructor(table: BlockTable, local: BlockScanner, threads: number, data: ScanWorkerData) {
+    this.#table = table;
+    this.#local = local;
+    const length = existsSync(WORKER) ? threads : 0;
+    this.#threads = Array.from({ length }, () => new ScanThread(data));
+  }
+
+  /**
+   * Compares the blocks once.
+   *
+   * @param percent of a core that may be used: 100 times the threads for all of them
+   * @returns blocks that were found changed, undefined when the pass was called off
+   * @throws {Fault} EIO when a thread failed
+   */
+  async pass(scope: ScanScope, percent = Number.POSITIVE_INFINITY): Promise<number | undefined> {
+    const { control } = this.#table;
+    await this.#passing;
+    if (this.#closed) return undefined;
+    control.fill(0);
+    const passing = this.#threads.length === 0 ? this.#here(scope) : this.#there(scope, percent);
+    this.#passing = passing.catch(() => {});
+    await passing;
+    return control[CONTROL.STOP] === 0 ? control[CONTROL.FOUND] : undefined;
+  }
+
+  /** Calls the pass under way off and waits for its end. */
+  async stop(): Promise<void> {
+    const { control } = this.#table;
+    Atomics.store(control, CONTROL.STOP, 1);
+    Atomics.notify(control, CONTROL.STOP);
+    await this.#passing;
+  }
+
+  /** Ends the threads. @returns once none of them touches the memory any more */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.stop();
+    await Promise.all(this.#threads.map((thread) => thread.close()));
+  }
+
+  async #here(scope: ScanScope): Promise<void> {
+    while (this.#local.step(scope)) await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async #there(scope: ScanScope, percent: number): Promise<void> {
+    const count = Math.min(this.#threads.length, Math.ceil(percent / WHOLE_CORE));
+    const each = Math.min(WHOLE_CORE, percent / count);
+    const used = this.#threads.slice(0, count);
+    await Promise.all(used.map((thread) => thread.pass(scope, each)));
+  }
+}
