@@ -53,18 +53,6 @@ export function deviceEndpoint({ kind, path }: Endpoint): DeviceEndpoint {
 }
 
 /**
- * The path of an endpoint that must be a served VF.
- * @throws {Fault} EINVAL when it is a file or a device of the kernel
- */
-export function socketPath(endpoint: Endpoint): string {
-  const { kind, path } = deviceEndpoint(endpoint);
-  if (kind === 'vfio-user') return path;
-  throw new Fault('EINVAL', `${path} is a device of the kernel: only served VFs go between hosts`, {
-    hint: 'xe-vfio serve --pf PF --vf N --socket PATH serves a VF of this machine',
-  });
-}
-
-/**
  * The path of an endpoint that must be a file.
  * @throws {Fault} EINVAL when it is a socket or a device
  */
