@@ -33,15 +33,25 @@ async function timed(commands) {
   return nanoseconds() - from;
 }
 
-/** Bytes per second of commands for each piece of the source. */
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/**
+ * Bytes per second of commands for each piece of the source, the best of the repeats as the yardstick
+ * has it. This process rests meanwhile: on two cores a third one that spins would be measured too.
+ */
 async function rate(command) {
   const commands = [];
   for (let at = 0; at < SOURCE_SIZE; at += PIECE) commands.push(command(at));
-  await timed(commands);
-  const rates = [];
-  for (let repeat = 0; repeat < REPEATS; repeat++)
-    rates.push(SOURCE_SIZE / ((await timed(commands)) / 1e9));
-  return median(rates);
+  guest.setBatch(commands);
+  let best = Number.POSITIVE_INFINITY;
+  // The first round touches the memory.
+  for (let repeat = 0; repeat <= REPEATS; repeat++) {
+    const from = nanoseconds();
+    await guest.submit();
+    while (!guest.isDone) Atomics.wait(pause, 0, 0, 0.1);
+    if (repeat > 0) best = Math.min(best, nanoseconds() - from);
+  }
+  return SOURCE_SIZE / (best / 1e9);
 }
 
 /** Nanoseconds that a thread has run, and that it has waited for a CPU. Source: sched-stats.rst */
