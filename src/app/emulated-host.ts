@@ -9,6 +9,7 @@ import type { ProvisioningProfile } from '../pf/provisioning-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
 import { foreignEventFds } from '../sys/eventfd.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
+import { DirtyLog } from '../vfio-pci/dma-logger.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import type { VfHost } from './vf-host.ts';
@@ -64,6 +65,7 @@ export class EmulatedHost implements VfHost {
       pf: this.pf.sriovVfio,
       vfid,
       eventFds: foreignEventFds,
+      dmaLogger: new DirtyLog(),
     });
   }
 
@@ -103,6 +105,16 @@ export class EmulatedHost implements VfHost {
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
   digests(vfid: number): VfDigests {
     return this.gpu.digests(vfid);
+  }
+
+  /** Where the VF's part of the GGTT begins. @throws {Fault} EINVAL when it is not enabled */
+  ggttStart(vfid: number): number {
+    return this.pf.vfConfig(vfid).ggttStart;
+  }
+
+  /** See {@link EmulatedGpu.resumeUnnoticed}. */
+  resumeUnnoticed(vfid: number): void {
+    this.gpu.resumeUnnoticed(vfid);
   }
 
   /** Lets go of everything. Idempotent. */

@@ -18,6 +18,7 @@ import type {
   VfStatus,
 } from './serve-messages.ts';
 import type { VfHost } from './vf-host.ts';
+import { answerTool } from './tool-request-server.ts';
 import { encodeServedVf } from './vf-profile-json.ts';
 
 /** One VF and its server. */
@@ -102,13 +103,14 @@ class ServingThread {
     logDevice(device.events, vfid, say);
     const profile = this.#host.profile(vfid);
     let refusal: Fault | undefined;
-    const server = new VfioUserServer({
+    const server: VfioUserServer = new VfioUserServer({
       device,
       loop: this.#loop,
       extension: () => ({
         ...encodeServedVf({ vfid, profile }),
         ...(refusal === undefined ? {} : { refusal: encodeRefusal(refusal) }),
       }),
+      answer: (request) => answerTool(request, { vfid, host: this.#host, device, server }),
       ...(path === undefined ? {} : { socketPath: path }),
       ...(fd === undefined ? {} : { listenFd: fd }),
     });

@@ -20,6 +20,8 @@ export interface ServerLimits {
   readonly dmaTimeoutMs: number;
 }
 
+type Extension = Readonly<Record<string, unknown>>;
+
 /** The server-to-client channel that a client asked for. */
 class TwinSocket implements DmaSocket {
   readonly channel: Channel;
@@ -72,15 +74,23 @@ export class NegotiatedClient implements Client {
   /** The client's end of the twin socket, until it was sent. */
   #twinPeer: UnixSocket | undefined;
 
-  /** @param trusted whether its unsealed memory may be mapped */
+  /** True while the log of DMA writes is this client's. */
+  logging = false;
+  readonly #told: Readonly<Record<string, unknown>> | undefined;
+
+  /**
+   * @param trusted whether its unsealed memory may be mapped
+   * @param told the answer to what it asked in its VERSION message
+   */
   constructor(
     server: ServerState,
     limits: ServerLimits,
     message: VersionMessage,
     socket: DmaSocket,
-    trusted: boolean,
+    { trusted, told }: { readonly trusted: boolean; readonly told: Extension | undefined },
   ) {
     this.server = server;
+    this.#told = told;
     this.peer = message.capabilities;
     this.role = message.capabilities.role ?? 'vmm';
     this.minor = Math.min(message.minor, PROTOCOL_VERSION.minor);
@@ -113,8 +123,13 @@ export class NegotiatedClient implements Client {
       writeMultiple: this.peer.writeMultiple,
       twinSocket: this.#twin === undefined ? { supported: false } : { supported: true, fdIndex: 0 },
       role: this.role === 'migration' ? 'migration' : undefined,
-      extension: this.server.extension?.(),
+      extension: this.#extension(),
     };
+  }
+
+  #extension(): Extension | undefined {
+    const extension = this.server.extension?.();
+    return this.#told === undefined ? extension : { ...extension, ...this.#told };
   }
 
   /** Names that the reply may mention. */

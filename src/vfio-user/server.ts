@@ -26,6 +26,7 @@ import { demand } from './request.ts';
 import type { ServerEvent } from './server-event.ts';
 import type { LoopServer, LoopWatch, ServerLoop } from './server-loop.ts';
 import { SocketPath } from './socket-path.ts';
+import { type Rewritten, rewriteDirty } from './rewrite-dirty.ts';
 import { VmmSlot } from './vmm-slot.ts';
 
 /** Connections of one server at a time; more wait in the backlog. */
@@ -51,6 +52,11 @@ export interface VfioUserServerOptions extends Partial<ServerLimits> {
   readonly patienceMs?: number;
   /** What clients that ask for it are told in the capability `xe_vfio`; JSON. */
   readonly extension?: (() => Readonly<Record<string, unknown>>) | undefined;
+  /**
+   * Answers the `request` that a migration client makes in the capability `xe_vfio` of its VERSION
+   * message; what it returns goes into the capability of the reply.
+   */
+  readonly answer?: ((request: unknown) => Promise<Readonly<Record<string, unknown>>>) | undefined;
 }
 
 /** True when feature DMA_LOGGING is there: stopping what does not run changes nothing. */
@@ -71,6 +77,7 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
   readonly #state: ServerState;
   readonly #limits: ServerLimits;
   readonly #trustClient: boolean | undefined;
+  readonly #answer: VfioUserServerOptions['answer'];
   readonly #path: SocketPath | undefined;
   readonly #listener: UnixSocket | undefined;
   #watch: LoopWatch | undefined;
@@ -94,6 +101,7 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
       dmaTimeoutMs: options.dmaTimeoutMs ?? 5000,
     };
     this.#trustClient = options.trustClient;
+    this.#answer = options.answer;
     this.#slot = new VmmSlot(options.patienceMs ?? 1000);
     const greatest = Math.max(this.#limits.maxDataXferSize, this.#limits.maxMigrationXferSize);
     this.#state = {
@@ -165,10 +173,15 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
       throw new Fault('ECONNRESET', 'the client has gone');
     }
     const { trusted, reason } = this.#trust(connection);
-    const client = new NegotiatedClient(this.#state, this.#limits, message, connection, trusted);
-    const { id } = connection;
     const { extension } = message.capabilities;
-    this.events.emit({ type: 'negotiated', connection: id, role, minor: client.minor, extension });
+    const request = role === 'migration' ? extension?.['request'] : undefined;
+    const told = request === undefined ? undefined : await this.#answer?.(request);
+    const by = { trusted, told };
+    const client = new NegotiatedClient(this.#state, this.#limits, message, connection, by);
+    const { id } = connection;
+    const { pid } = connection.socket.peerCredentials();
+    const { minor } = client;
+    this.events.emit({ type: 'negotiated', connection: id, role, minor, pid, extension });
     if (role === 'vmm') this.events.emit({ type: 'dma-trust', connection: id, trusted, reason });
     return client;
   }
@@ -218,6 +231,7 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
   async #cleanUp(connection: Connection, client: NegotiatedClient): Promise<void> {
     const { session } = client.server;
     const isVmm = client.role === 'vmm';
+    if (client.logging && !isVmm) client.server.device.dmaLoggingStop();
     if (isVmm) {
       await session.drop(client);
       this.#resetDue = true;
@@ -238,9 +252,41 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     if (!this.#resetDue || session.active) return;
     this.#resetDue = false;
     if ((device.info.flags & VFIO_DEVICE_FLAGS.RESET) === 0) return;
+    session.unfence();
     await device.reset().catch((error: unknown) => {
       this.report(connection, 'resetting the device that a client has left', error);
     });
+  }
+
+  /** Makes sure that the device does not run before it is reset. @throws {Fault} EINVAL */
+  fence(): Promise<void> {
+    return this.#state.session.fence();
+  }
+
+  /** Ends {@link fence}. Idempotent. */
+  unfence(): void {
+    this.#state.session.unfence();
+  }
+
+  /** Process id of the VMM as this machine knows it, undefined without one. */
+  get vmmPid(): number | undefined {
+    return this.#vmm()?.socket.peerCredentials().pid;
+  }
+
+  /**
+   * Has the VMM write once more what the device's log says that the device wrote, so that the VMM
+   * knows of it; the log is empty afterwards. Neither the device nor the guest may run meanwhile.
+   *
+   * @throws {Fault} ENOTCONN without a VMM; EINVAL without a log; EIO, ETIMEDOUT
+   */
+  rewriteDirty(): Rewritten {
+    const dma = this.#vmm()?.client?.dma;
+    if (dma === undefined) throw new Fault('ENOTCONN', 'no VMM uses this VF');
+    return rewriteDirty(this.#state.device, dma);
+  }
+
+  #vmm(): Connection | undefined {
+    return [...this.#connections].find(({ client }) => client?.role === 'vmm');
   }
 
   refused(connection: Connection, command: number, fault: Fault): void {
