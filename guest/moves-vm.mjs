@@ -93,13 +93,16 @@ try {
     say(`probed in ${(probeMs / 1000).toFixed(2)} s: ${JSON.stringify(devices)}`);
     address = devices[0].address;
     if (during === 'jobs') {
-      jobs = session.run(`${GUEST_PATH.EXERCISER} --device /dev/dri/${devices[0].renderNode} --loop 86400`, {
-        timeoutMs: Number.POSITIVE_INFINITY,
-        onLine: (line) => {
-          lastLine = line;
-          if (line.startsWith('#')) say(`guest: ${line}`);
+      jobs = session.run(
+        `${GUEST_PATH.EXERCISER} --device /dev/dri/${devices[0].renderNode} --loop 86400`,
+        {
+          timeoutMs: Number.POSITIVE_INFINITY,
+          onLine: (line) => {
+            lastLine = line;
+            if (line.startsWith('#')) say(`guest: ${line}`);
+          },
         },
-      });
+      );
       jobs.catch(() => {});
       await delay(3000);
     }
@@ -170,10 +173,13 @@ try {
   const { unexpected } = judgeKernelLog(lines, address === undefined ? [] : [address]);
   for (const line of unexpected) fail(logLineText(line));
   const recovered = text.split('\n').filter((line) => /migration recovery/i.test(line));
-  say(`${recovered.length} lines of the kernel log tell of a recovery; last: ${recovered.at(-1) ?? ''}`);
+  say(
+    `${recovered.length} lines of the kernel log tell of a recovery; last: ${recovered.at(-1) ?? ''}`,
+  );
   // One line for each GT, of which every platform has two.
   const ended = recovered.filter((line) => /recovery ended/.test(line)).length / 2;
-  if (during === 'jobs' && ended !== (transparent ? 0 : moves)) fail(`${ended} recoveries in the log`);
+  if (during === 'jobs' && ended !== (transparent ? 0 : moves))
+    fail(`${ended} recoveries in the log`);
   const sorted = downtimes.map(({ downtimeMs }) => downtimeMs).sort((a, b) => a - b);
   say(
     `downtime of ${sorted.length} moves: ${sorted[0]?.toFixed(1)} to ${sorted.at(-1)?.toFixed(1)} ms, ` +

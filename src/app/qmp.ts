@@ -79,9 +79,7 @@ export class QmpClient {
         : connect(Number(tcp[2]), tcp[1] as string);
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
-      socket.once('error', (error: NodeJS.ErrnoException) =>
-        reject(connectFault(address, error)),
-      );
+      socket.once('error', (error: NodeJS.ErrnoException) => reject(connectFault(address, error)));
     });
     const client = new QmpClient(socket);
     try {

@@ -17,8 +17,8 @@ import type {
   ToServer,
   VfStatus,
 } from './serve-messages.ts';
-import type { VfHost } from './vf-host.ts';
 import { answerTool } from './tool-request-server.ts';
+import type { VfHost } from './vf-host.ts';
 import { encodeServedVf } from './vf-profile-json.ts';
 
 /** One VF and its server. */

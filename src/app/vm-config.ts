@@ -78,7 +78,11 @@ export function configWrites(config: Uint8Array, irq: number | undefined): Confi
   const writes: ConfigWrite[] = [];
   const add = (name: string, offset: number, size: 1 | 2 | 4, value?: number) => {
     const read =
-      size === 1 ? view.getUint8(offset) : size === 2 ? view.getUint16(offset, true) : view.getUint32(offset, true);
+      size === 1
+        ? view.getUint8(offset)
+        : size === 2
+          ? view.getUint16(offset, true)
+          : view.getUint32(offset, true);
     writes.push({ name, offset, size, value: value ?? read });
   };
   checkMovable(view, capabilities, irq);
@@ -140,8 +144,7 @@ export async function replayConfig(
   place: PciPlace,
   writes: readonly ConfigWrite[],
 ): Promise<void> {
-  const address =
-    0x8000_0000 + place.bus * 0x1_0000 + place.slot * 0x800 + place.function * 0x100;
+  const address = 0x8000_0000 + place.bus * 0x1_0000 + place.slot * 0x800 + place.function * 0x100;
   const said = await monitor(qmp, `i /w ${hex(CONFIG_ADDRESS)}`);
   const before = /= (0x[0-9a-f]+)/.exec(said)?.[1];
   if (before === undefined) throw new Fault('EIO', `QEMU's monitor said "${said.trim()}"`);
@@ -154,7 +157,10 @@ export async function replayConfig(
   const answers = await Promise.all(lines.map((line) => monitor(qmp, line)));
   const refused = answers.findIndex((answer) => answer.trim() !== '');
   if (refused >= 0)
-    throw new Fault('EIO', `QEMU's monitor refuses "${lines[refused]}": ${answers[refused]?.trim()}`);
+    throw new Fault(
+      'EIO',
+      `QEMU's monitor refuses "${lines[refused]}": ${answers[refused]?.trim()}`,
+    );
 }
 
 /**
@@ -167,7 +173,11 @@ export function configDifferences(config: Uint8Array, writes: readonly ConfigWri
   return writes
     .filter(({ name, offset, size, value }) => {
       const now =
-        size === 1 ? view.getUint8(offset) : size === 2 ? view.getUint16(offset, true) : view.getUint32(offset, true);
+        size === 1
+          ? view.getUint8(offset)
+          : size === 2
+            ? view.getUint16(offset, true)
+            : view.getUint32(offset, true);
       // Whether MSI is on the server knows by its interrupts.
       const ignored = name === 'MSI control' ? PCI_MSI.FLAGS_ENABLE : 0;
       return ((now ^ value) & ~ignored) !== 0;

@@ -26,7 +26,11 @@ const OVER = new Set(['none', 'completed', 'failed', 'cancelled']);
 interface MigrationInfo {
   readonly status?: string;
   readonly 'error-desc'?: string;
-  readonly ram?: { readonly transferred: number; readonly remaining: number; readonly total: number };
+  readonly ram?: {
+    readonly transferred: number;
+    readonly remaining: number;
+    readonly total: number;
+  };
 }
 
 /** One side of a migration: waits for the states and events that its QEMU tells. */
@@ -167,7 +171,10 @@ export class VmMigration {
 
   async #failure(): Promise<Fault> {
     const { 'error-desc': words } = await this.info().catch((): MigrationInfo => ({}));
-    return new Fault('EIO', `the migration of the ${this.#name} QEMU failed: ${words ?? 'no reason given'}`);
+    return new Fault(
+      'EIO',
+      `the migration of the ${this.#name} QEMU failed: ${words ?? 'no reason given'}`,
+    );
   }
 
   #wake(): void {

@@ -125,7 +125,8 @@ export class EmulatedGpu {
   resumeUnnoticed(vfid: number): void {
     const vfs = this.#gucs.map((guc) => guc.vf(vfid));
     for (const { execution } of vfs)
-      if (execution !== 'paused') throw new Fault('EINVAL', `VF${vfid} is ${execution}, not paused`);
+      if (execution !== 'paused')
+        throw new Fault('EINVAL', `VF${vfid} is ${execution}, not paused`);
     for (const { fixup } of vfs) fixup.blocked = false;
   }
 

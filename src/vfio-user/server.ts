@@ -23,10 +23,10 @@ import { NegotiatedClient, type ServerLimits } from './negotiation.ts';
 import { commandName, DEFAULT_LIMITS, PROTOCOL_VERSION } from './protocol.ts';
 import { RegionTable } from './region-io.ts';
 import { demand } from './request.ts';
+import { type Rewritten, rewriteDirty } from './rewrite-dirty.ts';
 import type { ServerEvent } from './server-event.ts';
 import type { LoopServer, LoopWatch, ServerLoop } from './server-loop.ts';
 import { SocketPath } from './socket-path.ts';
-import { type Rewritten, rewriteDirty } from './rewrite-dirty.ts';
 import { VmmSlot } from './vmm-slot.ts';
 
 /** Connections of one server at a time; more wait in the backlog. */

@@ -7,7 +7,10 @@ import { sessionDocument, sessionLines, showSession } from '../session-output.ts
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<file>', 'a checkpoint, or with --raw a plain Linux stream')
-    .argument('<to>', 'the VF that takes the state: vfio-user:PATH, the path of its socket, or vfio:BDF')
+    .argument(
+      '<to>',
+      'the VF that takes the state: vfio-user:PATH, the path of its socket, or vfio:BDF',
+    )
     .option('--raw', 'the file is a plain Linux stream')
     .action(async (file: string, to: string, { raw }: { readonly raw?: boolean }) => {
       context.doing = `restore of ${file} to ${to}`;
