@@ -135,9 +135,10 @@ export class VmMigration {
    * Calls the migration off and lets the guest run on, when it ran: a QEMU that has sent everything
    * keeps its guest stopped until it is told.
    *
+   * @param ran whether the guest ran
    * @throws {Fault} ENODEV when QEMU is gone, ETIMEDOUT, EIO
    */
-  async callOff(): Promise<void> {
+  async callOff(ran: boolean): Promise<void> {
     const end = performance.now() + CANCEL_TIMEOUT_MS;
     for (;;) {
       const { status = 'none' } = await this.info();
@@ -152,7 +153,7 @@ export class VmMigration {
         throw new Fault('ETIMEDOUT', `the guest of the ${this.#name} QEMU stays in its migration`);
       await delay(5);
     }
-    if ((await vmStatus(this.qmp)) === 'postmigrate') await this.qmp.execute('cont');
+    if (ran && (await vmStatus(this.qmp)) === 'postmigrate') await this.qmp.execute('cont');
   }
 
   async #next(signal?: AbortSignal): Promise<void> {

@@ -12,6 +12,7 @@ import { QmpClient } from './qmp.ts';
 import { askVfServer } from './tool-request.ts';
 import { connectVf, reportRollback } from './vf-connection.ts';
 import { checkVms, sharesMemory, type VmFacts, vmFacts } from './vm-facts.ts';
+import { VmGuard } from './vm-guard.ts';
 import type { RamProgress } from './vm-migration.ts';
 import { type RamOptions, type VmDeviceView, VmSource } from './vm-source.ts';
 import { VmTarget } from './vm-target.ts';
@@ -132,7 +133,7 @@ class VmMove {
   readonly #start = performance.now();
   readonly #marks = new Map<VmMoveStep, number>();
   #step: VmMoveStep = 'check';
-  #begun = false;
+  #guard: VmGuard | undefined;
   #view: (VmDeviceView & { readonly dirtyPages: number }) | undefined;
 
   constructor(options: VmMoveOptions, ends: { source: VmSource; target: VmTarget }) {
@@ -150,18 +151,27 @@ class VmMove {
     try {
       await this.#enter('check');
       await this.#check();
+      this.#guard = await VmGuard.start({
+        from: this.#options.from,
+        to: this.#options.to,
+        fromVf: this.#source.vf.path,
+        ran: this.#source.ran,
+      });
       const vf = await migrate(this.#source.vf, this.#target.vf, {
         signal: this.#options.signal,
         beforePhase: (phase) => this.#beforePhase(phase),
       });
       await this.#enter('cont');
       if (this.#options.transparent === true) await this.#target.interrupt();
+      await this.#guard.tell('cont');
       if (this.#source.ran) await this.#target.cont();
       await this.#enter('done');
       if (this.#options.keepSource !== true) await this.#source.quit();
       return this.#result(vf);
     } catch (error) {
       throw await this.#rollBack(error);
+    } finally {
+      await this.#guard?.end();
     }
   }
 
@@ -191,7 +201,7 @@ class VmMove {
   async #beforePhase(phase: MigrationPhase): Promise<void> {
     if (phase === 'stop') {
       await this.#enter('prepare');
-      this.#begun = true;
+      await this.#guard?.tell('begun');
       await this.#target.prepare(this.#ram.shared);
       await this.#source.prepare(this.#ram);
       await this.#enter('ram');
@@ -258,7 +268,7 @@ class VmMove {
   /** The guest runs on at the source, unless it may run at the target. */
   async #rollBack(error: unknown): Promise<Fault> {
     const fault = toFault(error);
-    if (!this.#begun) return fault;
+    if (this.#guard === undefined) return fault;
     const ends: { source: MigrationEndState; target: MigrationEndState } = {
       source: 'running',
       target: 'reset',

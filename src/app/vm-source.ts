@@ -123,19 +123,20 @@ export class VmSource {
   /**
    * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs.
    *
+   * @param ran whether the guest ran
    * @throws {Fault} ENODEV when one of them is gone; EIO, ETIMEDOUT
    */
-  async resume(): Promise<void> {
+  async resume(ran = this.#ran): Promise<void> {
     const { device, path } = this.vf;
     await askVfServer(path, 'unfence');
     if ((await device.migrationState()) !== MIG_STATE.RUNNING)
       await device.setMigrationState(MIG_STATE.RUNNING);
-    await this.migration.callOff();
+    await this.migration.callOff(ran);
     await this.migration.capabilities({
       'pause-before-switchover': false,
       'x-ignore-shared': false,
     });
-    if (this.#ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+    if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
   }
 
   /** Ends QEMU, whose guest runs elsewhere. */
