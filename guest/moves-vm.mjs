@@ -5,12 +5,15 @@
 //   node guest/moves-vm.mjs --platform bmg --moves 10 --transparent
 //   node guest/moves-vm.mjs --shared                    # RAM in a file that both QEMUs map
 //   node guest/moves-vm.mjs --moves 3 --without dirty-log   # a control that has to fail
+//   node guest/moves-vm.mjs --end tool,cancel,target        # before each step, then one move
 //
 // It needs the guest rig (docs/guest-rig.md) and a build (npm run build).
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { GUEST_PATH } from '../dist/app/guest-initramfs.js';
 import { judgeKernelLog, logLineText, parseKernelLog } from '../dist/app/guest-log.js';
@@ -30,6 +33,9 @@ const { values } = parseArgs({
     without: { type: 'string' },
     // What goes on in the guest: jobs, or a probe, an unbind, an FLR under way, or no driver at all.
     during: { type: 'string', default: 'jobs' },
+    // Ends a party before each step instead of moving: tool (SIGKILL), cancel (SIGINT), target (SIGKILL).
+    end: { type: 'string' },
+    steps: { type: 'string', default: 'prepare,ram,pause,rewrite,copy,switch,replay,run' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -39,7 +45,9 @@ const memory = Number(values.memory) * 2 ** 20;
 const discrete = platform === 'bmg';
 const startedAt = performance.now();
 const say = (text) =>
-  console.log(`${((performance.now() - startedAt) / 1000).toFixed(2).padStart(7)} s  ${text}`);
+  process.stdout.write(
+    `${((performance.now() - startedAt) / 1000).toFixed(2).padStart(7)} s  ${text}\n`,
+  );
 
 const directory = mkdtempSync(join(tmpdir(), 'xe-vfio-vm-'));
 const rig = await prepareRig(say);
@@ -109,7 +117,24 @@ try {
   }
   await session.mark('moves');
   const downtimes = [];
-  for (let move = 1; move <= moves; move++) {
+  let attempt = 0;
+  for (const party of values.end?.split(',') ?? [])
+    for (const step of values.steps.split(',')) {
+      const qmp = join(directory, `attempt${++attempt}.sock`);
+      const target = await session.startTarget(
+        [vfSockets[1]],
+        ['-qmp', `unix:${qmp},server=on,wait=off`, '-S', '-incoming', 'defer'],
+      );
+      await waitForQmp(qmp);
+      const before = lastLine;
+      await endAt(party, step, qmp, target);
+      await target.kill();
+      await until(() => lastLine !== before, 20_000);
+      const bad = !/ bad 0$/.test(lastLine) || lastLine === before;
+      if (bad) fail(`${party} ended before ${step}: the guest's last line is "${lastLine}"`);
+      else say(`${party} ended before ${step}: the guest runs on at the source; ${lastLine}`);
+    }
+  for (let move = 1; move <= (values.end === undefined ? moves : 1); move++) {
     const to = move % 2;
     const target = await session.startTarget(
       [vfSockets[to]],
@@ -197,6 +222,34 @@ try {
 }
 say(ok ? 'all is well' : 'NOT all is well');
 process.exit(ok ? 0 : 1);
+
+/** Runs `xe-vfio migrate-vm`, and ends a party when the tool stands before a step. */
+async function endAt(party, step, qmp, target) {
+  const program = fileURLToPath(new URL('../bin/xe-vfio', import.meta.url));
+  const tool = spawn(program, ['migrate-vm', '--from', qmpPath(0), '--to', qmp], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, XE_VFIO_TEST_PAUSE_AT: step },
+  });
+  let text = '';
+  tool.stderr.setEncoding('utf8').on('data', (said) => {
+    text += said;
+  });
+  const ended = new Promise((resolve) => tool.once('close', resolve));
+  if (!(await until(() => text.includes('paused before'), 60_000))) fail(`no pause: ${text}`);
+  if (party === 'tool') tool.kill('SIGKILL');
+  else if (party === 'cancel') tool.kill('SIGINT');
+  else {
+    await target.kill();
+    tool.kill('SIGUSR2');
+  }
+  await ended;
+}
+
+async function until(condition, ms) {
+  for (const end = performance.now() + ms; performance.now() < end; await delay(50))
+    if (condition()) return true;
+  return false;
+}
 
 async function waitForQmp(path) {
   const { existsSync } = await import('node:fs');
