@@ -8,7 +8,7 @@ import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import { EmulatedHost } from './emulated-host.ts';
 import { LinuxHost } from './linux-host.ts';
 import { encodeRefusal } from './refusal-json.ts';
-import { logDevice, logFunctions, logPf, logServer } from './serve-log.ts';
+import { logDevice, logFunctions, logPf, logServer, unattendedMigration } from './serve-log.ts';
 import type {
   FromServer,
   ServedSocket,
@@ -20,6 +20,7 @@ import type {
 import { answerTool } from './tool-request-server.ts';
 import type { VfHost } from './vf-host.ts';
 import { encodeServedVf } from './vf-profile-json.ts';
+import { watchVmm } from './vmm-watch.ts';
 
 /** One VF and its server. */
 interface Served {
@@ -118,6 +119,11 @@ class ServingThread {
       if (event.type === 'refused' && event.role === 'migration') refusal = event.fault;
     });
     logServer(server.events, vfid, say);
+    watchVmm(
+      () => server.vmmPid,
+      () => server.hasMigrationClient,
+      (pid) => say({ type: 'event', event: { vfid, ...unattendedMigration(pid) } }),
+    );
     this.#served.set(vfid, { socket, device, server });
   }
 

@@ -268,6 +268,11 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     this.#state.session.unfence();
   }
 
+  /** True while a client is there that moves the device's state. */
+  get hasMigrationClient(): boolean {
+    return [...this.#connections].some(({ client }) => client?.role === 'migration');
+  }
+
   /** Process id of the VMM as this machine knows it, undefined without one. */
   get vmmPid(): number | undefined {
     return this.#vmm()?.socket.peerCredentials().pid;
