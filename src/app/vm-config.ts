@@ -14,7 +14,6 @@ import type { VfioDevice } from '../vfio/vfio-device.ts';
 import {
   PCI,
   PCI_CAP_ID,
-  PCI_COMMAND,
   PCI_EXP,
   PCI_MSI,
   PCI_MSIX,
@@ -183,11 +182,6 @@ export function configDifferences(config: Uint8Array, writes: readonly ConfigWri
       return ((now ^ value) & ~ignored) !== 0;
     })
     .map(({ name }) => name);
-}
-
-/** True when the guest has switched the device on. */
-export function isEnabled(config: Uint8Array): boolean {
-  return (dataView(config).getUint16(PCI.COMMAND, true) & PCI_COMMAND.MASTER) !== 0;
 }
 
 async function monitor(qmp: QmpClient, line: string): Promise<string> {
