@@ -23,7 +23,7 @@ import {
 import type { QmpClient } from './qmp.ts';
 
 /** Bytes that mechanism 1 reaches; nothing behind them is a guest's to write. */
-export const CONFIG_BYTES = 256;
+const CONFIG_BYTES = 256;
 const FIRST_CAPABILITY = 0x40;
 /** Ports of configuration mechanism 1. */
 const CONFIG_ADDRESS = 0xcf8;

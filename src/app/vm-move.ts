@@ -115,7 +115,7 @@ export async function moveVm(options: VmMoveOptions): Promise<VmMoveResult> {
  * @param told by a person, undefined to go by what QEMU says
  * @throws {Fault} ENOENT when nobody says
  */
-export function vfSocket(facts: VmFacts, told: string | undefined, option: string): string {
+function vfSocket(facts: VmFacts, told: string | undefined, option: string): string {
   const path = told ?? facts.vfs[0]?.socket;
   if (path === undefined)
     throw new Fault('ENOENT', 'QEMU does not tell where its VF is served', {

@@ -16,7 +16,7 @@ const LOOK_MS = 1000;
 const SENDING = 'mig/src/';
 
 /** True when a thread of the process sends its memory; false when nothing can be seen of it. */
-export function sendsMemory(pid: number): boolean {
+function sendsMemory(pid: number): boolean {
   try {
     return readdirSync(`/proc/${pid}/task`).some((task) =>
       readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8').startsWith(SENDING),
