@@ -93,7 +93,7 @@ test.each(['offered', 'ready', 'streaming', 'loaded'])(
 
 /** Takes over in a process that kills itself at a step. @returns the signal that ended it */
 function killedAt(socket: string, dieAt: string): Promise<string | undefined> {
-  const serveModule = fileURLToPath(new URL('../../dist/app/serve.js', import.meta.url));
+  const serveModule = fileURLToPath(new URL('../../../dist/app/serve.js', import.meta.url));
   const options = JSON.stringify({ path: socket, dieAt });
   const program = join(directory, `${dieAt}.mjs`);
   writeFileSync(
