@@ -10,6 +10,7 @@ import type { ProvisioningProfile } from '../pf/provisioning-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
 import { foreignEventFds } from '../sys/eventfd.ts';
 import { VFIO_MIGRATION } from '../vfio/uapi.ts';
+import { DirtyLog } from '../vfio-pci/dma-logger.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import type { VfHost } from './vf-host.ts';
@@ -82,6 +83,7 @@ export class EmulatedHost implements VfHost {
       vfid,
       linuxFlags: this.#linuxFlags,
       eventFds: foreignEventFds,
+      dmaLogger: new DirtyLog(),
     });
   }
 
@@ -124,6 +126,16 @@ export class EmulatedHost implements VfHost {
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
   digests(vfid: number): VfDigests {
     return this.gpu.digests(vfid);
+  }
+
+  /** Where the VF's part of the GGTT begins. @throws {Fault} EINVAL when it is not enabled */
+  ggttStart(vfid: number): number {
+    return this.pf.vfConfig(vfid).ggttStart;
+  }
+
+  /** See {@link EmulatedGpu.resumeUnnoticed}. */
+  resumeUnnoticed(vfid: number): void {
+    this.gpu.resumeUnnoticed(vfid);
   }
 
   /** Lets go of everything. Idempotent. */

@@ -40,7 +40,7 @@ export class GuestControl {
   readonly #ready: Promise<number>;
   #setReady: (uptimeMs: number) => void = () => {};
   #setFailed: (fault: Fault) => void = () => {};
-  #socket: Socket | undefined;
+  #sockets: Socket[] = [];
   #failure: Fault | undefined;
   #partial = '';
   #nextId = 1;
@@ -99,8 +99,8 @@ export class GuestControl {
           settle(outcome);
         },
       });
-      this.#socket?.write(`${id} ${Buffer.from(command).toString('base64')}\n`);
-      this.#nudge ??= setInterval(() => this.#socket?.write('\n'), NUDGE_MS);
+      this.#sockets[0]?.write(`${id} ${Buffer.from(command).toString('base64')}\n`);
+      this.#nudge ??= setInterval(() => this.#sockets[0]?.write('\n'), NUDGE_MS);
     });
     this.#running.delete(id);
     if (this.#running.size === 0) this.#stopNudging();
@@ -118,7 +118,7 @@ export class GuestControl {
   /** Lets go of the socket. Idempotent. */
   close(): void {
     this.fail(new Fault('ENODEV', 'the guest was ended'));
-    this.#socket?.destroy();
+    for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
   }
 
@@ -128,10 +128,12 @@ export class GuestControl {
   }
 
   #connected(socket: Socket): void {
-    // Only the newest connection counts: a guest that was moved comes from another QEMU.
-    this.#socket?.destroy();
-    this.#socket = socket;
-    this.#partial = '';
+    // A guest that is about to be moved has two QEMUs: the newer one counts when the older has gone.
+    // Only one of them runs at a time, so that a line may begin in one and end in the other.
+    this.#sockets.push(socket);
+    socket.once('close', () => {
+      this.#sockets = this.#sockets.filter((each) => each !== socket);
+    });
     socket.setEncoding('utf8');
     socket.on('data', (text: string) => this.#take(text));
     // QEMU's end tells more than a broken socket.

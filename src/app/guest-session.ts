@@ -7,7 +7,7 @@ import { Fault } from '../base/fault.ts';
 import { type CommandOptions, type CommandResult, GuestControl } from './guest-control.ts';
 import { GUEST_PATH, type GuestFile, guestInitramfs } from './guest-initramfs.ts';
 import { type LogLine, parseKernelLog, phaseMark } from './guest-log.ts';
-import { endFault, GuestQemu, type QemuEnd } from './guest-qemu.ts';
+import { endFault, GuestQemu, type GuestQemuOptions, type QemuEnd } from './guest-qemu.ts';
 import type { GuestRig } from './guest-rig.ts';
 
 /** Memory of a guest unless told otherwise, bytes. */
@@ -29,6 +29,11 @@ const KERNEL_ARGS = [
   'panic=-1',
   'log_buf_len=8M',
 ];
+
+/** Files in the guest's directory. */
+const INITRAMFS = 'initramfs.cpio';
+const CONTROL_SOCKET = 'control.sock';
+const CONSOLE_SOCKET = 'console.sock';
 
 /** What a guest is to be. */
 export interface GuestSessionOptions {
@@ -74,10 +79,11 @@ export class GuestSession {
   /** What the serial console showed. */
   readonly consoleLog: string;
   readonly #options: GuestSessionOptions;
-  readonly #qemu: GuestQemu;
+  #qemu: GuestQemu;
   readonly #control: GuestControl;
   readonly #console: GuestConsole;
   readonly #startedAt: number;
+  #targets = 0;
 
   private constructor(
     options: GuestSessionOptions,
@@ -90,8 +96,14 @@ export class GuestSession {
     this.#console = parts.console;
     this.#startedAt = startedAt;
     this.consoleLog = consoleLogOf(options.directory);
-    void parts.qemu.ended.then((end) => {
-      parts.control.fail(endFault(end));
+    this.#watch(parts.qemu);
+  }
+
+  /** The guest is gone when the QEMU that has it is; others come and go. */
+  #watch(qemu: GuestQemu): void {
+    void qemu.ended.then((end) => {
+      if (qemu !== this.#qemu) return;
+      this.#control.fail(endFault(end));
       this.#close();
     });
   }
@@ -103,22 +115,12 @@ export class GuestSession {
   static async start(options: GuestSessionOptions): Promise<GuestSession> {
     const { rig, directory, files = [] } = options;
     const place = (name: string) => join(directory, name);
-    const initramfs = place('initramfs.cpio');
-    await writeFile(initramfs, await guestInitramfs(rig, files));
-    const control = await GuestControl.listen(place('control.sock'));
-    const console = await GuestConsole.listen(place('console.sock'));
+    await writeFile(place(INITRAMFS), await guestInitramfs(rig, files));
+    const control = await GuestControl.listen(place(CONTROL_SOCKET));
+    const console = await GuestConsole.listen(place(CONSOLE_SOCKET));
     try {
       const startedAt = performance.now();
-      const qemu = await GuestQemu.start({
-        ...options,
-        smp: options.smp ?? DEFAULT_GUEST_SMP,
-        memory: options.memory ?? DEFAULT_GUEST_MEMORY,
-        initramfs,
-        kernelArgs: KERNEL_ARGS,
-        controlSocket: place('control.sock'),
-        consoleSocket: place('console.sock'),
-        consoleLog: consoleLogOf(directory),
-      });
+      const qemu = await GuestQemu.start(qemuOptions(options, {}));
       return new GuestSession(options, { qemu, control, console }, startedAt);
     } catch (error) {
       control.close();
@@ -130,6 +132,28 @@ export class GuestSession {
   /** Resolves when QEMU is gone. */
   get ended(): Promise<QemuEnd> {
     return this.#qemu.ended;
+  }
+
+  /**
+   * Starts another QEMU of the same kind, into which the guest can be moved: it waits for it, and has
+   * the guest only after {@link movedTo}.
+   *
+   * @param vfSockets of the VFs that it has instead
+   * @param extraArgs such as its QMP socket, `-S` and `-incoming defer`
+   * @throws {Fault} ENOENT outside of a checkout
+   */
+  async startTarget(
+    vfSockets: readonly string[],
+    extraArgs: readonly string[],
+  ): Promise<GuestQemu> {
+    const consoleLog = `${this.consoleLog}.${++this.#targets}`;
+    return await GuestQemu.start(qemuOptions(this.#options, { vfSockets, extraArgs, consoleLog }));
+  }
+
+  /** Tells that the guest was moved to a QEMU of {@link startTarget}. */
+  movedTo(qemu: GuestQemu): void {
+    this.#qemu = qemu;
+    this.#watch(qemu);
   }
 
   /** Process id of QEMU. */
@@ -269,6 +293,25 @@ class GuestConsole {
     this.socket?.destroy();
     this.#server.close();
   }
+}
+
+/** What QEMU is started with, with some of it changed. */
+function qemuOptions(
+  options: GuestSessionOptions,
+  changed: Partial<Pick<GuestQemuOptions, 'vfSockets' | 'extraArgs' | 'consoleLog'>>,
+): GuestQemuOptions {
+  const place = (name: string) => join(options.directory, name);
+  return {
+    ...options,
+    smp: options.smp ?? DEFAULT_GUEST_SMP,
+    memory: options.memory ?? DEFAULT_GUEST_MEMORY,
+    initramfs: place(INITRAMFS),
+    kernelArgs: KERNEL_ARGS,
+    controlSocket: place(CONTROL_SOCKET),
+    consoleSocket: place(CONSOLE_SOCKET),
+    consoleLog: consoleLogOf(options.directory),
+    ...changed,
+  };
 }
 
 function consoleLogOf(directory: string): string {

@@ -88,6 +88,14 @@ export class LinuxHost implements VfHost {
     throw new Fault('EOPNOTSUPP', 'what the guest does with a real VF is not seen here');
   }
 
+  ggttStart(): undefined {
+    return undefined;
+  }
+
+  resumeUnnoticed(): never {
+    throw new Fault('EOPNOTSUPP', 'the GuC of a real VF always tells its driver that it was moved');
+  }
+
   digests(): never {
     throw new Fault('EOPNOTSUPP', 'what a real VF holds can be seen in its stream only');
   }

@@ -9,6 +9,7 @@ import { VfioUserClient } from '../vfio-user/client.ts';
 import type { ControlAnswer } from '../vfio-user/server.ts';
 import type { HandoverOffer } from './handover-target.ts';
 import type { RehomeAnswer, RehomeRequest } from './serve-messages.ts';
+import type { ToolAnswer } from './tool-request.ts';
 import { XE_VFIO_CAPABILITY } from './vf-profile-json.ts';
 
 /** A move with a BMG's VRAM in it takes longer than a version message does. */
@@ -45,6 +46,8 @@ export interface ControlActions {
   rehome(to: RehomeRequest): Promise<RehomeAnswer>;
   /** Offers to hand over to a process that speaks `version`. */
   takeover(version: unknown): Promise<{ offer: HandoverOffer; socket: UnixSocket }>;
+  /** Does what `tool-request.ts` has. */
+  ask(op: unknown): Promise<ToolAnswer>;
 }
 
 /** The answer to a `control` request; a fault goes into it. */
@@ -54,8 +57,9 @@ export async function answerControl(
 ): Promise<ControlAnswer> {
   try {
     const asked: Json = isObject(request) ? request : {};
-    const { rehome, takeover } = asked;
+    const { rehome, takeover, ask } = asked;
     if (isObject(rehome)) return { told: { rehome: await actions.rehome(requestOf(rehome)) } };
+    if (ask !== undefined) return { told: { answer: await actions.ask(ask) } };
     if (!isObject(takeover)) throw new Fault('EOPNOTSUPP', 'this request is not known here');
     const { offer, socket } = await actions.takeover(takeover['version']);
     return { told: { takeover: offer }, socket };

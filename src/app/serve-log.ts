@@ -74,6 +74,13 @@ function functionEvent(event: LinuxHostEvent): Told {
 
 type Told = Omit<ServeEvent, 'vfid'>;
 
+/** A VMM sends its guest elsewhere, and the VF stays behind. */
+export function unattendedMigration(pid: number): Told {
+  const hint = 'cancel it; xe-vfio migrate-vm moves the VF too';
+  const message = 'the VMM migrates its guest without this VF, which will be dead at the target';
+  return { level: 'warn', message, details: { pid, hint } };
+}
+
 function serverEvent(event: ServerEvent): Told | undefined {
   const { connection } = event;
   switch (event.type) {

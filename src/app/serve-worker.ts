@@ -24,7 +24,7 @@ import { encodeRefusal } from './refusal-json.ts';
 import type { HomedVf } from './rehome.ts';
 import { answerControl } from './rehome-control.ts';
 import { DEFAULT_PF_NAME, homeOf, rehomeServed, type VfPlace } from './rehome-served.ts';
-import { logDevice, logFunctions, logPf, logServer } from './serve-log.ts';
+import { logDevice, logFunctions, logPf, logServer, unattendedMigration } from './serve-log.ts';
 import type {
   FromServer,
   RehomeAnswer,
@@ -37,8 +37,10 @@ import type {
   ToServer,
   VfStatus,
 } from './serve-messages.ts';
+import { answerTool } from './tool-request-server.ts';
 import type { VfHost } from './vf-host.ts';
 import { encodeServedVf } from './vf-profile-json.ts';
+import { watchVmm } from './vmm-watch.ts';
 
 /** One VF and its server. */
 interface Served {
@@ -214,7 +216,7 @@ class ServingThread {
     const { device } = home;
     logDevice(device.events, vfid, say);
     let refusal: Fault | undefined;
-    const server = new VfioUserServer({
+    const server: VfioUserServer = new VfioUserServer({
       device,
       loop: this.#loop,
       extension: () => ({
@@ -228,6 +230,7 @@ class ServingThread {
         await answerControl(request, {
           rehome: (to) => this.#rehome(served, to),
           takeover: (version) => this.#offer(version),
+          ask: async (op) => await answerTool(op, { ...served.home, server }),
         }),
       ...(from === undefined ? {} : { from }),
       ...(path === undefined ? {} : { socketPath: path }),
@@ -238,6 +241,11 @@ class ServingThread {
       if (event.type === 'refused' && event.role === 'migration') refusal = event.fault;
     });
     logServer(server.events, vfid, say);
+    watchVmm(
+      () => server.vmmPid,
+      () => server.hasMigrationClient,
+      (pid) => say({ type: 'event', event: { vfid, ...unattendedMigration(pid) } }),
+    );
     this.#served.push(served);
     return server;
   }

@@ -16,6 +16,13 @@ export interface VfHost {
   digests(vfid: number): VfDigests;
   /** What was counted of a VF. @throws {Fault} ENODEV; EOPNOTSUPP for a real one */
   counters(vfid: number): CounterSnapshot;
+  /** Where the VF's part of the GGTT begins; undefined when that is not known. */
+  ggttStart(vfid: number): number | undefined;
+  /**
+   * Lets a VF in STOP whose state was restored go on without a word to its driver.
+   * @throws {Fault} EINVAL in another state; EOPNOTSUPP for a real one
+   */
+  resumeUnnoticed(vfid: number): void;
   /** Lets go of everything; devices were closed before. Idempotent. */
   close(): void | Promise<void>;
 }

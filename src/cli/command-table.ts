@@ -39,6 +39,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/restore.ts'),
   },
   {
+    name: 'migrate-vm',
+    summary: 'move a running VM with a VF from one QEMU to another',
+    load: () => import('./commands/migrate-vm.ts'),
+  },
+  {
     name: 'check',
     summary: 'say whether a VF or file would fit into another VF, and why not',
     load: () => import('./commands/check.ts'),

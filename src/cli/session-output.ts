@@ -53,13 +53,22 @@ export function showSession(context: CommandContext): SessionView {
     else if (event.type === 'progress') progress.update(event.bytes, event.totalBytes);
   };
   const view = { signal, onEvent, close: () => progress.close() };
-  const pauseAt = process.env[PAUSE_VARIABLE];
-  if (pauseAt === undefined) return view;
-  return {
-    ...view,
-    beforePhase: async (phase) => {
-      if (phase === pauseAt) await pause(phase, output, signal);
-    },
+  const beforePhase = pauseAt(context);
+  return beforePhase === undefined ? view : { ...view, beforePhase };
+}
+
+/**
+ * What waits before the phase that a test names in the environment, undefined without one. A test can
+ * then end a party there.
+ */
+export function pauseAt({
+  output,
+  signal,
+}: CommandContext): ((phase: string) => Promise<void>) | undefined {
+  const wanted = process.env[PAUSE_VARIABLE];
+  if (wanted === undefined) return undefined;
+  return async (phase) => {
+    if (phase === wanted) await pause(phase, output, signal);
   };
 }
 
@@ -135,7 +144,7 @@ function eventDocument(event: MigrationEvent): object {
 }
 
 /** Waits for SIGUSR2, or for the session to be called off. */
-async function pause(phase: MigrationPhase, output: Output, signal: AbortSignal): Promise<void> {
+async function pause(phase: string, output: Output, signal: AbortSignal): Promise<void> {
   const idle = setInterval(() => {}, 60_000);
   try {
     await new Promise<void>((resolve, reject) => {

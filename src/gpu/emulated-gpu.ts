@@ -225,6 +225,20 @@ export class EmulatedGpu {
     });
   }
 
+  /**
+   * Lets a paused VF whose state was restored go on without a word to its driver, which then has
+   * nothing to recover: every GGTT address that it knows must be right here too.
+   *
+   * @throws {Fault} EINVAL when it is not paused
+   */
+  resumeUnnoticed(vfid: number): void {
+    const vfs = this.#gucs.map((guc) => guc.vf(vfid));
+    for (const { execution } of vfs)
+      if (execution !== 'paused')
+        throw new Fault('EINVAL', `VF${vfid} is ${execution}, not paused`);
+    for (const { fixup } of vfs) fixup.blocked = false;
+  }
+
   /** Lets go of all memory. Idempotent. */
   close(): void {
     this.#turns.close();

@@ -132,6 +132,11 @@ export class VfioPciCore implements VfioDevice {
     this.#irqs.set(set);
   }
 
+  /** The `VFIO_PCI_IRQ` index whose vectors are connected to eventfds, undefined for none. */
+  get enabledIrq(): number | undefined {
+    return this.#irqs.enabled;
+  }
+
   /**
    * Raises an interrupt of this device as the device would.
    * @throws {Fault} EINVAL when there is no such vector, ENOENT when nothing is assigned to it

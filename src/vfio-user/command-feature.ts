@@ -19,6 +19,8 @@ export interface FeatureContext {
   readonly dmaLogging: boolean;
   /** Changes the migration state on behalf of this client. @throws {Fault} EBUSY ... */
   setState(state: number): Promise<void>;
+  /** This client has started the log of DMA writes, or has ended it. */
+  logging(started: boolean): void;
 }
 
 const HEADER = CODECS.feature.size;
@@ -105,7 +107,7 @@ async function getFeature(
 
 async function setFeature(
   request: Request,
-  { device, setState }: FeatureContext,
+  { device, setState, logging }: FeatureContext,
   feature: number,
 ): Promise<number> {
   // What the reply says is what the request said; it must outlast the operation.
@@ -118,9 +120,11 @@ async function setFeature(
     }
     case VFIO_FEATURE.DMA_LOGGING_START:
       startLogging(request, device);
+      logging(true);
       return length;
     case VFIO_FEATURE.DMA_LOGGING_STOP:
       device.dmaLoggingStop();
+      logging(false);
       return length;
     case VFIO_FEATURE.MIG_PRECOPY_INFOv2:
       device.enablePrecopyInfoV2();

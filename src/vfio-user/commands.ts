@@ -37,6 +37,8 @@ export interface Client {
   readonly maxDataXferSize: number;
   readonly dma: DmaTable;
   readonly server: ServerState;
+  /** True while the log of DMA writes is this client's, and ends with it. */
+  logging: boolean;
 }
 
 type Handler = (request: Request, client: Client) => number | Promise<number>;
@@ -76,6 +78,9 @@ const HANDLERS: ReadonlyMap<number, Handler> = new Map<number, Handler>([
         dmaLogging: client.server.dmaLogging,
         maxDataXferSize: client.maxDataXferSize,
         setState: (state) => client.server.session.setState(client, state),
+        logging: (started) => {
+          client.logging = started;
+        },
       }),
   ],
   [

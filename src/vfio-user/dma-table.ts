@@ -249,6 +249,23 @@ export class DmaTable {
     return this.#entries;
   }
 
+  /** The ranges that a device may have written, in order of their addresses. */
+  writable(): readonly DmaMapping[] {
+    return this.#entries.filter(({ flags }) => (flags & WRITE) !== 0);
+  }
+
+  /**
+   * Has the client write bytes that are there already, so that it knows of them: what a device wrote
+   * into memory that is mapped here only its log has seen.
+   *
+   * @throws {Fault} EIO, ETIMEDOUT, ECONNRESET
+   */
+  rewrite({ iova, memory }: DmaMapping, offset: number, length: number): void {
+    const bytes = new Uint8Array(length);
+    memory.read(offset, bytes);
+    this.#port.write(iova + offset, bytes);
+  }
+
   /** Takes every range out, after the device has let go of them. */
   clear(): void {
     for (const entry of this.#entries.splice(0)) {

@@ -22,6 +22,7 @@ export class MigrationSession {
   #holder: object | undefined;
   #data: MigrationData | undefined;
   #changing: Promise<unknown> = Promise.resolve();
+  #fence: Fault | undefined;
 
   constructor(device: VfioDevice) {
     this.#device = device;
@@ -53,6 +54,7 @@ export class MigrationSession {
           hint: 'wait until that migration has ended',
         }),
       );
+    if (this.#fence !== undefined && state !== STOP) return Promise.reject(this.#fence);
     this.#holder = client;
     const done = this.#walk(client, state);
     this.#changing = done.catch(() => {});
@@ -83,8 +85,28 @@ export class MigrationSession {
     this.#data = undefined;
   }
 
+  /**
+   * Makes sure that the device does not run again before it is reset: its state runs elsewhere.
+   *
+   * @throws {Fault} EINVAL when it is not in STOP
+   */
+  async fence(): Promise<void> {
+    const state = await this.#device.migrationState();
+    if (state !== STOP)
+      throw new Fault('EINVAL', `the VF is in ${migStateName(state)}, not in STOP`);
+    this.#fence = new Fault('EPERM', 'the state of this VF was moved elsewhere and runs there', {
+      hint: 'reset the VF before it is used again',
+    });
+  }
+
+  /** Lets the device run again: its state runs nowhere else. Idempotent. */
+  unfence(): void {
+    this.#fence = undefined;
+  }
+
   /** Tells that the device was reset, which ends a session of `client`. */
   async afterReset(client: object): Promise<void> {
+    this.#fence = undefined;
     if (this.#holder === client || this.#holder === undefined) await this.#settle(client);
   }
 

@@ -78,6 +78,9 @@ export class NegotiatedClient implements Client {
   /** A socket that goes with {@link answer}. */
   answerSocket: UnixSocket | undefined;
 
+  /** True while the log of DMA writes is this client's. */
+  logging = false;
+
   /** @param trusted whether its unsealed memory may be mapped */
   constructor(
     server: ServerState,

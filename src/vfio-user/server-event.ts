@@ -10,6 +10,8 @@ export type ServerEvent =
       readonly connection: number;
       readonly role: ConnectionRole;
       readonly minor: number;
+      /** Process id of the client. */
+      readonly pid: number;
       /** What the client says of itself in the capability `xe_vfio`, unchecked. */
       readonly extension: Readonly<Record<string, unknown>> | undefined;
     }

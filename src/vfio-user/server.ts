@@ -23,6 +23,7 @@ import { NegotiatedClient, type ServerLimits } from './negotiation.ts';
 import { commandName, DEFAULT_LIMITS, PROTOCOL_VERSION } from './protocol.ts';
 import { RegionTable } from './region-io.ts';
 import { demand } from './request.ts';
+import { type Rewritten, rewriteDirty } from './rewrite-dirty.ts';
 import type { ServerEvent } from './server-event.ts';
 import type { LoopServer, LoopWatch, ServerLoop } from './server-loop.ts';
 import { SocketPath } from './socket-path.ts';
@@ -287,7 +288,9 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     client.answerSocket = answer?.socket;
     const { id } = connection;
     const { extension } = message.capabilities;
-    this.events.emit({ type: 'negotiated', connection: id, role, minor: client.minor, extension });
+    const { pid } = connection.socket.peerCredentials();
+    const { minor } = client;
+    this.events.emit({ type: 'negotiated', connection: id, role, minor, pid, extension });
     if (role === 'vmm') this.events.emit({ type: 'dma-trust', connection: id, trusted, reason });
     return client;
   }
@@ -337,6 +340,7 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
   async #cleanUp(connection: Connection, client: NegotiatedClient): Promise<void> {
     const { session } = client.server;
     const isVmm = client.role === 'vmm';
+    if (client.logging && !isVmm) client.server.device.dmaLoggingStop();
     if (isVmm) {
       await session.drop(client);
       this.#resetDue = true;
@@ -357,9 +361,46 @@ export class VfioUserServer implements ConnectionHost, LoopServer {
     if (!this.#resetDue || session.active) return;
     this.#resetDue = false;
     if ((device.info.flags & VFIO_DEVICE_FLAGS.RESET) === 0) return;
+    session.unfence();
     await device.reset().catch((error: unknown) => {
       this.report(connection, 'resetting the device that a client has left', error);
     });
+  }
+
+  /** Makes sure that the device does not run before it is reset. @throws {Fault} EINVAL */
+  fence(): Promise<void> {
+    return this.#state.session.fence();
+  }
+
+  /** Ends {@link fence}. Idempotent. */
+  unfence(): void {
+    this.#state.session.unfence();
+  }
+
+  /** True while a client is there that moves the device's state. */
+  get hasMigrationClient(): boolean {
+    return [...this.#connections].some(({ client }) => client?.role === 'migration');
+  }
+
+  /** Process id of the VMM as this machine knows it, undefined without one. */
+  get vmmPid(): number | undefined {
+    return this.#vmm()?.socket.peerCredentials().pid;
+  }
+
+  /**
+   * Has the VMM write once more what the device's log says that the device wrote, so that the VMM
+   * knows of it; the log is empty afterwards. Neither the device nor the guest may run meanwhile.
+   *
+   * @throws {Fault} ENOTCONN without a VMM; EINVAL without a log; EIO, ETIMEDOUT
+   */
+  rewriteDirty(): Rewritten {
+    const dma = this.#vmm()?.client?.dma;
+    if (dma === undefined) throw new Fault('ENOTCONN', 'no VMM uses this VF');
+    return rewriteDirty(this.#state.device, dma);
+  }
+
+  #vmm(): Connection | undefined {
+    return [...this.#connections].find(({ client }) => client?.role === 'vmm');
   }
 
   refused(connection: Connection, command: number, fault: Fault): void {

@@ -76,13 +76,16 @@ test('a guest that ends before it obeys', async () => {
   await expect(waiting).rejects.toMatchObject({ code: 'ENODEV' });
 });
 
-test('a guest that comes from another QEMU is obeyed by', async () => {
+test('a guest that comes from another QEMU obeys once the first has gone', async () => {
   await connectGuest(() => {});
   guest.write('ready 1\n');
   await control.ready;
   const old = guest;
   const closed = new Promise((resolve) => old.once('close', resolve));
   await connectGuest((id) => guest.write(`${id} end 7\n`));
+  old.destroy();
   await closed;
+  // The other end hears of it a little later.
+  await new Promise((resolve) => setTimeout(resolve, 100));
   expect(await control.run('true')).toEqual({ status: 7, output: '' });
 });

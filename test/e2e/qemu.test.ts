@@ -12,7 +12,6 @@ import { waitFor } from '../support/wait-for.ts';
 
 const DEVICE_ID = 'vf';
 const VRAM_BYTES = 256 * 2 ** 20;
-const GGTT_BYTES = 2 ** 30;
 /** What QEMU calls the memfd of `memory-backend-memfd`. */
 const GUEST_MEMORY_NAME = 'memory-backend-memfd';
 const GUEST_MEMORY_BYTES = 256 * 2 ** 20;
@@ -30,7 +29,7 @@ interface Case {
     readonly bar: number;
     readonly size: number;
     readonly prefetch: boolean;
-    /** Bytes of the BAR that are a memfd: all of VRAM, the page table of the VF's own GGTT. */
+    /** Bytes of the BAR that are a memfd: all of VRAM, all of the GGTT's page table. */
     readonly mappedLength: number;
   }[];
 }
@@ -39,7 +38,7 @@ const GTTMMADR_BAR = {
   bar: XE_BAR.GTTMMADR,
   size: GTTMMADR.size,
   prefetch: false,
-  mappedLength: (GGTT_BYTES / 4096) * 8,
+  mappedLength: GTTMMADR.ggttEnd - GTTMMADR.ggttStart,
 };
 
 const CASES: readonly Case[] = [

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as path from 'node:path';
 import { qemuCommand, type Rig } from '../../guest/rig.mjs';
-import { QmpClient } from './qmp.ts';
+import { QmpClient } from '../../src/app/qmp.ts';
 import { waitFor } from './wait-for.ts';
 
 /** How long a QEMU may take until it answers on its QMP socket: it attaches its devices first. */

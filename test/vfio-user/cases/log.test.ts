@@ -15,14 +15,7 @@ import {
   u32,
   u64,
 } from '../../support/wire.ts';
-import {
-  CASE_DEVICE,
-  callCutShort,
-  conformance,
-  SERVER_KINDS,
-  steer,
-  write,
-} from './conformance.ts';
+import { CASE_DEVICE, callCutShort, conformance, steer, write } from './conformance.ts';
 import { expectRefusal, expectSuccess, expectUsable } from './expectations.ts';
 
 const FEA = CMD.DEVICE_FEATURE;
@@ -329,5 +322,6 @@ conformance(
       expectUsable(client);
     });
   },
-  SERVER_KINDS.filter((kind) => !kind.steerable),
+  [CASE_DEVICE],
+  [{ dmaLogging: false }],
 );

@@ -3,15 +3,15 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, expect, test } from 'vitest';
-import { GuestBars } from '../../src/app/guest-bars.ts';
-import { GUEST_DRIVER_MEMORY, GuestLoad } from '../../src/app/guest-load.ts';
-import { requestRehome } from '../../src/app/rehome-control.ts';
-import { Memfd } from '../../src/sys/memfd.ts';
-import { VFIO_DMA_MAP_FLAG } from '../../src/vfio/uapi.ts';
-import { VfioUserClient } from '../../src/vfio-user/client.ts';
-import { PACKET_TYPE } from '../../src/xe/migration-packet.ts';
-import { Cli, endAll, lastDocument, runCli, serve } from './cli.ts';
-import { makeDirectory, removeDirectory } from './vf-under-test.ts';
+import { GuestBars } from '../../../src/app/guest-bars.ts';
+import { GUEST_DRIVER_MEMORY, GuestLoad } from '../../../src/app/guest-load.ts';
+import { requestRehome } from '../../../src/app/rehome-control.ts';
+import { Memfd } from '../../../src/sys/memfd.ts';
+import { VFIO_DMA_MAP_FLAG } from '../../../src/vfio/uapi.ts';
+import { VfioUserClient } from '../../../src/vfio-user/client.ts';
+import { PACKET_TYPE } from '../../../src/xe/migration-packet.ts';
+import { Cli, endAll, lastDocument, runCli, serve } from '../cli.ts';
+import { makeDirectory, removeDirectory } from '../vf-under-test.ts';
 
 const IOVA = 2 ** 32;
 const directory = makeDirectory();
@@ -93,7 +93,7 @@ test.each(['offered', 'ready', 'streaming', 'loaded'])(
 
 /** Takes over in a process that kills itself at a step. @returns the signal that ended it */
 function killedAt(socket: string, dieAt: string): Promise<string | undefined> {
-  const serveModule = fileURLToPath(new URL('../../dist/app/serve.js', import.meta.url));
+  const serveModule = fileURLToPath(new URL('../../../dist/app/serve.js', import.meta.url));
   const options = JSON.stringify({ path: socket, dieAt });
   const program = join(directory, `${dieAt}.mjs`);
   writeFileSync(

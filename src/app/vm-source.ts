@@ -1,0 +1,146 @@
+/** The VM that is taken away: its QEMU and the VF in it, from the first check to the end. */
+import { Fault } from '../base/fault.ts';
+import { MIG_STATE } from '../vfio/migration-state.ts';
+import type { QmpClient } from './qmp.ts';
+import { askVfServer, type ToolAnswer } from './tool-request.ts';
+import type { VfConnection } from './vf-connection.ts';
+import { type ConfigWrite, configWrites, readConfig } from './vm-config.ts';
+import { type VmBar, type VmFacts, vfsOf, vmStatus } from './vm-facts.ts';
+import { VmMigration } from './vm-migration.ts';
+
+/** What the other QEMU has to be brought to. */
+export interface VmDeviceView {
+  readonly writes: readonly ConfigWrite[];
+  /** `VFIO_PCI_IRQ` index of the connected interrupts, undefined for none. */
+  readonly irq: number | undefined;
+  readonly bars: readonly VmBar[];
+}
+
+/** How RAM goes. */
+export interface RamOptions {
+  /** It stays in files that both QEMUs map. */
+  readonly shared: boolean;
+  /** False leaves the log of the VF's writes out, for a test that shows what it is there for. */
+  readonly dirtyLog: boolean;
+  readonly maxDowntimeMs: number;
+}
+
+/** Page size of the log of the VF's writes. */
+const LOG_PAGE_SIZE = 4096;
+
+/** A running or paused VM. */
+export class VmSource {
+  readonly qmp: QmpClient;
+  readonly vf: VfConnection;
+  readonly facts: VmFacts;
+  readonly migration: VmMigration;
+  #ran = false;
+
+  constructor(qmp: QmpClient, facts: VmFacts, vf: VfConnection) {
+    this.qmp = qmp;
+    this.facts = facts;
+    this.vf = vf;
+    this.migration = new VmMigration(qmp, 'source');
+  }
+
+  /** True when the guest ran before. */
+  get ran(): boolean {
+    return this.#ran;
+  }
+
+  /**
+   * Finds out whether it can go, where the guest does not notice.
+   *
+   * @returns what the VF's server tells
+   * @throws {Fault} EBUSY in the middle of something else; EOPNOTSUPP for what cannot be moved
+   */
+  async check({ shared, dirtyLog }: RamOptions): Promise<ToolAnswer> {
+    const { status } = this.facts;
+    if (status !== 'running' && status !== 'paused')
+      throw new Fault('EBUSY', `the source QEMU is ${status}`, {
+        hint: 'a VM is moved while it runs or is paused',
+      });
+    this.#ran = status === 'running';
+    const { status: migration = 'none' } = await this.migration.info();
+    if (!['none', 'completed', 'failed', 'cancelled'].includes(migration))
+      throw new Fault('EBUSY', `another migration of the source QEMU is ${migration}`);
+    const known = await this.qmp.execute('query-migrate-capabilities');
+    const names = (known as readonly { readonly capability: string }[]).map(
+      (each) => each.capability,
+    );
+    if (!names.includes('pause-before-switchover'))
+      throw new Fault('EOPNOTSUPP', 'this QEMU cannot pause before the switch-over');
+    const vf = await askVfServer(this.vf.path, 'vf');
+    configWrites(readConfig(this.vf.device), vf.irq);
+    if (!shared && dirtyLog && vf.dmaLogging !== true)
+      throw new Fault('EOPNOTSUPP', 'what this VF writes into guest memory cannot be seen', {
+        hint: 'give both QEMUs the same memory-backend-file with share=on',
+      });
+    return vf;
+  }
+
+  /** Sets QEMU up and begins the log of what the VF writes. @throws {Fault} EIO, ENODEV */
+  async prepare({ shared, dirtyLog, maxDowntimeMs }: RamOptions): Promise<void> {
+    await this.migration.capabilities({
+      events: true,
+      'pause-before-switchover': true,
+      'x-ignore-shared': shared,
+    });
+    await this.migration.parameters(maxDowntimeMs);
+    this.migration.forget();
+    if (!shared && dirtyLog) this.vf.device.dmaLoggingStart(LOG_PAGE_SIZE, []);
+  }
+
+  /**
+   * Tells QEMU what the VF wrote and reads what the guest made of the device. The vCPUs and the VF
+   * stand still.
+   *
+   * @returns the view, and how many pages were told
+   * @throws {Fault} EIO, ETIMEDOUT, ENODEV, EOPNOTSUPP
+   */
+  async takeView({ shared, dirtyLog }: RamOptions): Promise<VmDeviceView & { dirtyPages: number }> {
+    const config = readConfig(this.vf.device);
+    const [[vf], { irq }] = await Promise.all([vfsOf(this.qmp), askVfServer(this.vf.path, 'vf')]);
+    const told = shared || !dirtyLog ? {} : await askVfServer(this.vf.path, 'rewrite');
+    return {
+      writes: configWrites(config, irq),
+      irq,
+      bars: vf?.bars ?? [],
+      dirtyPages: told.pages ?? 0,
+    };
+  }
+
+  /** Lets QEMU send the rest. @throws {Fault} EIO, ENODEV */
+  async goOn(): Promise<void> {
+    await this.qmp.execute('migrate-continue', { state: 'pre-switchover' });
+  }
+
+  /** From here on the VF does not run again before a reset. @throws {Fault} EINVAL, ENODEV */
+  async fence(): Promise<void> {
+    await askVfServer(this.vf.path, 'fence');
+  }
+
+  /**
+   * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs.
+   *
+   * @param ran whether the guest ran
+   * @throws {Fault} ENODEV when one of them is gone; EIO, ETIMEDOUT
+   */
+  async resume(ran = this.#ran): Promise<void> {
+    const { device, path } = this.vf;
+    await askVfServer(path, 'unfence');
+    if ((await device.migrationState()) !== MIG_STATE.RUNNING)
+      await device.setMigrationState(MIG_STATE.RUNNING);
+    await this.migration.callOff(ran);
+    await this.migration.capabilities({
+      'pause-before-switchover': false,
+      'x-ignore-shared': false,
+    });
+    if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+  }
+
+  /** Ends QEMU, whose guest runs elsewhere. */
+  async quit(): Promise<void> {
+    await this.qmp.execute('quit').catch(() => {});
+  }
+}
