@@ -87,7 +87,17 @@ function build(directory) {
 
   const mirror = debianMirror();
   say(`guest rig: step 1 of 4: Debian ${SUITE} with ${PACKAGES.join(', ')} from ${mirror}`);
-  makeRoot(staging, mirror);
+  try {
+    makeRoot(staging, mirror);
+  } catch (error) {
+    // A mirror that stumbles once is the usual reason.
+    say(`guest rig: ${error.message}; trying once more`);
+    for (const part of ['root', 'debs']) {
+      fs.rmSync(path.join(staging, part), { recursive: true, force: true });
+    }
+    fs.mkdirSync(path.join(staging, 'debs'));
+    makeRoot(staging, mirror);
+  }
   say('guest rig: step 2 of 4: unpacking the kernel');
   const kernel = unpackKernel(staging);
   say("guest rig: step 3 of 4: the guest's modules");
