@@ -72,16 +72,16 @@ export function isUrgent({ session: { vf } }: VfQueue): boolean {
 export function nextVf(
   group: EngineGroup,
   queues: readonly VfQueue[],
-  hasWork: (queue: VfQueue) => boolean,
+  hasWork: (group: EngineGroup, queue: VfQueue) => boolean,
 ): VfQueue | undefined {
   const others = queues.filter((queue) => queue !== group.active && queue.open);
-  const working = others.filter(hasWork);
+  const working = others.filter((queue) => hasWork(group, queue));
   const urgent = working.filter(isUrgent);
   if (urgent.length > 0) return after(urgent, group.active?.vfid ?? 0);
   // An idle VF's turn matters only to one that has to wait for it.
-  const someWork = working.length > 0 || (group.active !== undefined && hasWork(group.active));
+  const someWork = working.length > 0 || (group.active !== undefined && hasWork(group, group.active));
   const wanting = someWork
-    ? others.filter((queue) => hasWork(queue) || keepsIdleTurn(queue, group.index))
+    ? others.filter((queue) => hasWork(group, queue) || keepsIdleTurn(queue, group.index))
     : [];
   return after(wanting, group.last);
 }
