@@ -140,6 +140,8 @@ export interface VfFixup {
   marker: number;
   /** True when the next state that is restored is to go on as if nothing had happened. */
   transparent: boolean;
+  /** True from RESTORE until the driver's compression metadata has come back from guest memory. */
+  ccsOwed: boolean;
 }
 
 /** A runtime in which nothing was set up. */
@@ -167,7 +169,7 @@ export function emptyRuntime(): VfRuntime {
 export class GucVf {
   readonly vfid: number;
   execution: VfExecution = 'running';
-  readonly fixup: VfFixup = { blocked: false, marker: 0, transparent: false };
+  readonly fixup: VfFixup = { blocked: false, marker: 0, transparent: false, ccsOwed: false };
   /** Provisioned KLVs: value dwords by key. */
   readonly config = new Map<number, readonly number[]>();
   #runtime: VfRuntime | undefined;
@@ -198,6 +200,7 @@ export class GucVf {
     this.fixup.blocked = false;
     this.fixup.marker = 0;
     this.fixup.transparent = false;
+    this.fixup.ccsOwed = false;
   }
 
   /** A provisioned value of one or two dwords; 0 when not provisioned. */
