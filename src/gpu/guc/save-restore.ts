@@ -58,9 +58,8 @@ function restore(guc: Guc, vf: GucVf, address: number, dwords: number): number {
   const runtime = decodeGucState(guc.pfMemory(address, dwords * 4), owner(guc, vf));
   vf.replaceRuntime(runtime);
   // A driver that never talked to the GuC has nothing to recover.
-  vf.fixup.blocked = runtime.handshake !== undefined && !vf.fixup.transparent;
+  vf.fixup.blocked = runtime.handshake !== undefined;
   vf.fixup.marker = 0;
-  vf.fixup.transparent = false;
   return dwords;
 }
 

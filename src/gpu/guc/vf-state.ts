@@ -138,8 +138,6 @@ export interface VfFixup {
   blocked: boolean;
   /** Marker of the last RESFIX_START, 0 before it. */
   marker: number;
-  /** True when the next state that is restored is to go on as if nothing had happened. */
-  transparent: boolean;
 }
 
 /** A runtime in which nothing was set up. */
@@ -167,7 +165,7 @@ export function emptyRuntime(): VfRuntime {
 export class GucVf {
   readonly vfid: number;
   execution: VfExecution = 'running';
-  readonly fixup: VfFixup = { blocked: false, marker: 0, transparent: false };
+  readonly fixup: VfFixup = { blocked: false, marker: 0 };
   /** Provisioned KLVs: value dwords by key. */
   readonly config = new Map<number, readonly number[]>();
   #runtime: VfRuntime | undefined;
@@ -197,7 +195,6 @@ export class GucVf {
     this.#runtime = undefined;
     this.fixup.blocked = false;
     this.fixup.marker = 0;
-    this.fixup.transparent = false;
   }
 
   /** A provisioned value of one or two dwords; 0 when not provisioned. */
