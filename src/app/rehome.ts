@@ -110,10 +110,10 @@ export async function rehome(
   const move = new Move(source, target, server);
   let release: (() => void) | undefined;
   try {
-    const file = await move.prepare(options.transparent);
+    const file = await move.prepare();
     release = await server.hold();
     await move.mustRun();
-    const times = await move.run(file, options.tamper);
+    const times = await move.run(file, options);
     options.moved?.();
     release();
     await move.finish();
@@ -146,9 +146,8 @@ class Move {
   }
 
   /** Makes the target ready to take data, while the guest runs. */
-  async prepare(transparent: boolean): Promise<MigrationData> {
-    const { host, vfid, device } = this.#target;
-    if (transparent) host.gpu.restoreTransparently(vfid);
+  async prepare(): Promise<MigrationData> {
+    const { device } = this.#target;
     for (const vf of [this.#source, this.#target]) await populateVram(vf);
     return await begin(device, MIG_STATE.RESUMING);
   }
@@ -160,7 +159,10 @@ class Move {
       throw new Fault('EBUSY', `the VF is in ${migStateName(state)}, not RUNNING`);
   }
 
-  async run(to: MigrationData, tamper: RehomeOptions['tamper']): Promise<RehomeTimes> {
+  async run(
+    to: MigrationData,
+    { transparent, tamper }: Pick<RehomeOptions, 'transparent' | 'tamper'>,
+  ): Promise<RehomeTimes> {
     const { host, vfid, device } = this.#source;
     const there = this.#target;
     const laps = [performance.now()];
@@ -174,6 +176,7 @@ class Move {
       bytes = await copy(from, to, tamper);
       laps.push(performance.now());
       await there.device.setMigrationState(MIG_STATE.STOP);
+      if (transparent) there.host.gpu.resumeUnnoticed(there.vfid);
       laps.push(performance.now());
     } catch (error) {
       memory.ggtt.memfd.close();

@@ -1,15 +1,5 @@
-/**
- * Requests of a tool to the server of a VF, beside the vfio-user protocol.
- *
- * Each is a connection of its own: the request rides in the capability `xe_vfio` of the VERSION
- * message, the answer in that of the reply, so that no message is invented and other servers ignore
- * it. Layout: `{ role: "migration", control: { ask: op } }`, answered with
- * `{ control: { answer: {...} } }` or with `{ control: { error: { code, message, hint } } }`.
- */
-import { ERRNO, type ErrnoName } from '../base/errno.ts';
-import { Fault } from '../base/fault.ts';
-import { connectLink } from '../vfio-user/client-connect.ts';
-import { XE_VFIO_CAPABILITY } from './vf-profile-json.ts';
+/** The small requests of a tool to the server of a VF: `{ ask: op }` of `control-client.ts`. */
+import { askServer } from './control-client.ts';
 
 /** What a tool can ask for. */
 export type ToolOperation =
@@ -47,27 +37,5 @@ export interface ToolAnswer {
  * ECONNREFUSED when nobody serves the VF
  */
 export async function askVfServer(path: string, op: ToolOperation): Promise<ToolAnswer> {
-  const { link, version } = await connectLink(path, {
-    capabilities: { [XE_VFIO_CAPABILITY]: { role: 'migration', control: { ask: op } } },
-  });
-  link.close();
-  const told = objectOf(objectOf(version.json[XE_VFIO_CAPABILITY])?.['control']);
-  const error = objectOf(told?.['error']);
-  if (error !== undefined) {
-    const { code, message } = error;
-    const isKnown = typeof code === 'string' && Object.hasOwn(ERRNO, code);
-    throw new Fault(isKnown ? (code as ErrnoName) : 'EIO', String(message).slice(0, 300));
-  }
-  const answer = objectOf(told?.['answer']);
-  if (answer === undefined)
-    throw new Fault('EOPNOTSUPP', `the server at ${path} knows no request ${op}`, {
-      hint: 'it has to be xe-vfio serve of this version',
-    });
-  return answer;
-}
-
-function objectOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Readonly<Record<string, unknown>>)
-    : undefined;
+  return await askServer(path, { ask: op }, 'answer');
 }

@@ -187,16 +187,6 @@ export class EmulatedGpu {
     this.#function(vfid).invalidateTlbs();
   }
 
-  /**
-   * Lets the state that is restored next go on as if nothing had happened: the VF's driver is not
-   * told, and not waited for.
-   * @throws {Fault} ENODEV
-   */
-  restoreTransparently(vfid: number): void {
-    this.#check(vfid);
-    for (const guc of this.#gucs) guc.vf(vfid).fixup.transparent = true;
-  }
-
   /** True while a VF's driver recovers from a move. @throws {Fault} ENODEV */
   recovering(vfid: number): boolean {
     this.#check(vfid);
@@ -231,9 +221,10 @@ export class EmulatedGpu {
    * Lets a paused VF whose state was restored go on without a word to its driver, which then has
    * nothing to recover: every GGTT address that it knows must be right here too.
    *
-   * @throws {Fault} EINVAL when it is not paused
+   * @throws {Fault} ENODEV; EINVAL when it is not paused
    */
   resumeUnnoticed(vfid: number): void {
+    this.#check(vfid);
     const vfs = this.#gucs.map((guc) => guc.vf(vfid));
     for (const { execution } of vfs)
       if (execution !== 'paused')

@@ -61,9 +61,8 @@ function restore(guc: Guc, vf: GucVf, address: number, dwords: number): number {
   vf.replaceRuntime(runtime);
   if (keepsCcs(guc)) applyCcsRuns(guc.session(vf.vfid).host.flatCcs, ccs);
   // A driver that never talked to the GuC has nothing to recover.
-  vf.fixup.blocked = runtime.handshake !== undefined && !vf.fixup.transparent;
+  vf.fixup.blocked = runtime.handshake !== undefined;
   vf.fixup.marker = 0;
-  vf.fixup.transparent = false;
   vf.fixup.ccsOwed = true;
   return dwords;
 }

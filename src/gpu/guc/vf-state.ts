@@ -138,8 +138,6 @@ export interface VfFixup {
   blocked: boolean;
   /** Marker of the last RESFIX_START, 0 before it. */
   marker: number;
-  /** True when the next state that is restored is to go on as if nothing had happened. */
-  transparent: boolean;
   /** True from RESTORE until the driver's compression metadata has come back from guest memory. */
   ccsOwed: boolean;
 }
@@ -169,7 +167,7 @@ export function emptyRuntime(): VfRuntime {
 export class GucVf {
   readonly vfid: number;
   execution: VfExecution = 'running';
-  readonly fixup: VfFixup = { blocked: false, marker: 0, transparent: false, ccsOwed: false };
+  readonly fixup: VfFixup = { blocked: false, marker: 0, ccsOwed: false };
   /** Provisioned KLVs: value dwords by key. */
   readonly config = new Map<number, readonly number[]>();
   #runtime: VfRuntime | undefined;
@@ -199,7 +197,6 @@ export class GucVf {
     this.#runtime = undefined;
     this.fixup.blocked = false;
     this.fixup.marker = 0;
-    this.fixup.transparent = false;
     this.fixup.ccsOwed = false;
   }
 

@@ -84,8 +84,9 @@ describe('the contexts that carry compression metadata', () => {
   test('restore without the driver when it is not to notice the move', () => {
     const { gpu, restore, happened } = scene();
     control(gpu, 0, 'PAUSE');
-    gpu.restoreTransparently(1);
+    control(gpu, 1, 'PAUSE');
     restoreState(gpu, 0, saveState(gpu, 0));
+    gpu.resumeUnnoticed(1);
     happened();
     control(gpu, 0, 'RESUME');
     expect(happened()).toEqual([
