@@ -23,6 +23,10 @@ export interface EmulatedHostOptions extends ProvisioningProfile {
   readonly deviceId?: number | undefined;
   readonly revisionId?: number | undefined;
   readonly gucVersion?: FirmwareVersion | undefined;
+  /** Time slice of VF 1, 2 and so on, ms; the last one is for all others, too. */
+  readonly execQuantaMs?: readonly number[] | undefined;
+  /** Preemption timeouts in the same way, us. */
+  readonly preemptTimeoutsUs?: readonly number[] | undefined;
   /** Exactly Linux's migration flags: no pre-copy. */
   readonly linuxFlags?: boolean | undefined;
   /** Percent of a core that looking for changes may take while a VF is pre-copied; 25 unless given. */
@@ -68,6 +72,7 @@ export class EmulatedHost implements VfHost {
         throw new Fault('EPERM', `${gpu.platform.title} has no VRAM`, { hint: 'leave --vram out' });
       const pf = new XePf({ device: gpu.device });
       await pf.enableVfs(vfs, options);
+      provisionSched(pf, options);
       return new EmulatedHost(gpu, pf, vfs, options.linuxFlags === true);
     } catch (error) {
       gpu.close();
@@ -145,5 +150,17 @@ export class EmulatedHost implements VfHost {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/** Gives VFs time slices and timeouts of their own. */
+function provisionSched(pf: XePf, options: EmulatedHostOptions): void {
+  const { vfs, execQuantaMs = [], preemptTimeoutsUs = [] } = options;
+  const own = <T>(values: readonly T[], vfid: number) => values[vfid - 1] ?? values.at(-1);
+  for (let vfid = 1; vfid <= vfs; vfid++) {
+    const quantum = own(execQuantaMs, vfid);
+    const timeout = own(preemptTimeoutsUs, vfid);
+    if (quantum !== undefined) pf.provisioning.setExecQuantum(vfid, quantum);
+    if (timeout !== undefined) pf.provisioning.setPreemptTimeout(vfid, timeout);
   }
 }

@@ -26,6 +26,10 @@ export interface ServeSettings {
   readonly ggtt?: number | undefined;
   readonly contexts?: number | undefined;
   readonly doorbells?: number | undefined;
+  /** Time slice of VF 1, 2 and so on, ms; the last one is for all others, too. */
+  readonly execQuantum?: readonly number[] | undefined;
+  /** Preemption timeouts in the same way, us. */
+  readonly preemptTimeout?: readonly number[] | undefined;
   /** Such as `70.54.0`. */
   readonly gucVersion?: string | undefined;
   readonly deviceId?: number | undefined;
@@ -67,6 +71,8 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     linuxFlags,
     precopyBudget,
     pfNames: settings.pfNames,
+    execQuantaMs: settings.execQuantum,
+    preemptTimeoutsUs: settings.preemptTimeout,
     gucVersion,
     revisionId: settings.revision,
     vramSize: settings.vram,

@@ -3,6 +3,10 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { Fault } from '../base/fault.ts';
 import { parseSize } from '../base/size.ts';
 
+/** The longest time slice that firmware takes, ms, and the longest preemption timeout, us. */
+export const MAX_EXEC_QUANTUM_MS = 100_000;
+export const MAX_PREEMPT_TIMEOUT_US = 100_000_000;
+
 /** A size such as `512M`, in bytes. */
 export function sizeOption(text: string): number {
   try {
@@ -33,6 +37,11 @@ export function integerOption(
     const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} up` : `${least} to ${most}`;
     throw new InvalidArgumentError(`"${text}" is not a whole number ${range}.`);
   };
+}
+
+/** Whole numbers in a range, parted by commas. */
+export function integerListOption(least: number, most: number): (text: string) => number[] {
+  return (text) => text.split(',').map(integerOption(least, most));
 }
 
 /** The device id of a PCI id of Intel's, such as `8086:e20b`. */

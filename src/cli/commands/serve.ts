@@ -6,7 +6,14 @@ import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { counterLines } from '../counter-output.ts';
 import { UsageFault } from '../exit-codes.ts';
-import { integerOption, rootOption, sizeOption } from '../options.ts';
+import {
+  integerListOption,
+  integerOption,
+  MAX_EXEC_QUANTUM_MS,
+  MAX_PREEMPT_TIMEOUT_US,
+  rootOption,
+  sizeOption,
+} from '../options.ts';
 import { logServer } from '../server-log.ts';
 
 /** The greatest number of VFs that a PF can have. */
@@ -51,6 +58,16 @@ export function define(command: Command, context: CommandContext): void {
     .option('--ggtt <size>', 'GGTT of each VF', sizeOption)
     .option('--contexts <count>', 'GuC contexts of each VF', integerOption(1))
     .option('--doorbells <count>', 'GuC doorbells of each VF', integerOption(0))
+    .option(
+      '--exec-quantum <ms,...>',
+      'time slice of each VF on the engines, the last one for all others (16)',
+      integerListOption(0, MAX_EXEC_QUANTUM_MS),
+    )
+    .option(
+      '--preempt-timeout <us,...>',
+      'what a VF has to leave them at its end, in the same way (16000)',
+      integerListOption(0, MAX_PREEMPT_TIMEOUT_US),
+    )
     .option('--guc-version <version>', 'firmware that the GuCs claim to be, such as 70.54.0')
     .option('--device-id <id>', 'PCI device id, such as 0xe20b', integerOption(0, 0xffff))
     .option('--revision <number>', 'PCI revision', integerOption(0, 0xff))
@@ -177,6 +194,7 @@ function vfOption(
 /** What only an emulated GPU is told; a real one is provisioned. */
 const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
   ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
+  ...(['execQuantum', 'preemptTimeout'] as const),
   ...(['gucVersion', 'deviceId', 'revision', 'stats', 'pfs'] as const),
 ];
 
