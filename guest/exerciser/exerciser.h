@@ -217,4 +217,10 @@ extern const struct test_group query_group, memory_group, bind_group, page_group
  * by commas; returns the exit status. */
 int run_loop(const char *path, unsigned int seconds, char *with);
 
+/* ---- spin.c ---- */
+
+/* `--spin`: an endless job on the first engine of each device, all at once, for so many seconds; prints
+ * `laps PATH N` for each, how far it came. Returns the exit status. */
+int run_spin(const char *const *paths, unsigned int count, unsigned int seconds);
+
 #endif
