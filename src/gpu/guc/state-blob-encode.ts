@@ -3,11 +3,16 @@
 import { TWO_32 } from '../../base/int.ts';
 import { ctbHeader } from '../../xe/guc/ctb.ts';
 import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
+import { type CcsRun, ccsDwords } from './ccs-section.ts';
 import { NONE, STATE_SECTION, type StateSection } from './state-format.ts';
 import type { GucContext, GucDoorbell, UnsentMessage, VfRuntime } from './vf-state.ts';
 
 /** The sections of a VF's state, empty ones left out. */
-export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSection[] {
+export function encodeSections(
+  runtime: VfRuntime,
+  ggttStart: number,
+  ccs: readonly CcsRun[],
+): StateSection[] {
   const relative = (address: number) => (address === 0 ? NONE : address - ggttStart);
   const sections: StateSection[] = [section(STATE_SECTION.VF, vfDwords(runtime))];
   sections.push(section(STATE_SECTION.SELF_CONFIG, selfConfig(runtime, relative)));
@@ -43,6 +48,7 @@ export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSect
     sections.push(section(STATE_SECTION.RUNS, [runtime.nextFault, ...runs]));
   if (runtime.unsent.length > 0)
     sections.push(section(STATE_SECTION.UNSENT, runtime.unsent.flatMap(unsentDwords)));
+  if (ccs.length > 0) sections.push(section(STATE_SECTION.FLAT_CCS, ccsDwords(ccs)));
   return sections;
 }
 

@@ -42,6 +42,8 @@ export const STATE_SECTION = {
   RUNS: 7,
   /** G2H messages that found no room. */
   UNSENT: 8,
+  /** Compression metadata of the VF's VRAM; the main GT's state only. See ccs-section.ts. */
+  FLAT_CCS: 9,
 } as const;
 
 /** Flag in a section's first dword: a reader that does not know it may skip it. */
@@ -57,6 +59,8 @@ export interface StateOwner {
   /** Provisioned context and doorbell ids. */
   readonly contexts: number;
   readonly doorbells: number;
+  /** Bytes of VRAM that the VF has. */
+  readonly vramSize: number;
   readonly firmware: GucVersion;
   readonly abi: VfAbiVersion;
   /** Reads positions inside contexts. @returns undefined when the dwords make no sense */

@@ -6,6 +6,7 @@ import type { VfThreshold } from '../../xe/guc/pf-actions.ts';
 import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
 import { GUC_INTR, MEMIRQ_PENDING } from '../../xe/memirq.ts';
 import type { PlatformGt } from '../../xe/platforms.ts';
+import type { CcsContexts } from './ccs-contexts.ts';
 import type { GucVfHost } from './guc-vf-host.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { GucVf } from './vf-state.ts';
@@ -37,6 +38,7 @@ export class VfSession {
   readonly host: GucVfHost;
   readonly pf: PfLine;
   readonly scheduler: Scheduler;
+  readonly ccs: CcsContexts;
   /** G2H messages were put into the buffer since the VF was interrupted for the last time. */
   posted = false;
   /** H2G messages wait until G2H has room. */
@@ -48,12 +50,14 @@ export class VfSession {
     readonly host: GucVfHost;
     readonly pf: PfLine;
     readonly scheduler: Scheduler;
+    readonly ccs: CcsContexts;
   }) {
     this.guc = parts.guc;
     this.vf = parts.vf;
     this.host = parts.host;
     this.pf = parts.pf;
     this.scheduler = parts.scheduler;
+    this.ccs = parts.ccs;
   }
 
   /** Interrupts the VF's driver if there is something new in its G2H buffer. */

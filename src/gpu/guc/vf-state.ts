@@ -138,6 +138,8 @@ export interface VfFixup {
   blocked: boolean;
   /** Marker of the last RESFIX_START, 0 before it. */
   marker: number;
+  /** True from RESTORE until the driver's compression metadata has come back from guest memory. */
+  ccsOwed: boolean;
 }
 
 /** A runtime in which nothing was set up. */
@@ -165,7 +167,7 @@ export function emptyRuntime(): VfRuntime {
 export class GucVf {
   readonly vfid: number;
   execution: VfExecution = 'running';
-  readonly fixup: VfFixup = { blocked: false, marker: 0 };
+  readonly fixup: VfFixup = { blocked: false, marker: 0, ccsOwed: false };
   /** Provisioned KLVs: value dwords by key. */
   readonly config = new Map<number, readonly number[]>();
   #runtime: VfRuntime | undefined;
@@ -195,6 +197,7 @@ export class GucVf {
     this.#runtime = undefined;
     this.fixup.blocked = false;
     this.fixup.marker = 0;
+    this.fixup.ccsOwed = false;
   }
 
   /** A provisioned value of one or two dwords; 0 when not provisioned. */

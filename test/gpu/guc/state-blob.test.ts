@@ -22,6 +22,7 @@ const OWNER: StateOwner = {
   gtType: 'main',
   contexts: 1024,
   doorbells: 16,
+  vramSize: 4 * 2 ** 21,
   firmware: { major: 70, minor: 58, patch: 0 },
   abi: { major: 1, minor: 27, patch: 0 },
   position: (dwords) => (dwords.length === 2 ? new ScriptedPosition(dwords) : undefined),
