@@ -4,6 +4,7 @@ import { EventFd } from '../../src/sys/eventfd.ts';
 import { HXG_TYPE } from '../../src/xe/guc/hxg.ts';
 import { VF_NOTIFY } from '../../src/xe/guc/pf-actions.ts';
 import { CONTEXT_POLICY_KLV, H2G_ACTION, MAILBOX_ACTION } from '../../src/xe/guc/vf-actions.ts';
+import { GUC_INTR } from '../../src/xe/memirq.ts';
 import {
   control,
   driverInGuestMemory,
@@ -39,6 +40,12 @@ function move(from: EmulatedGpu, to: EmulatedGpu, vfid: number, quota = ELSEWHER
     for (let n = 0; n < 4; n++) gtOf(to, gt).writeVfFlag(vfid, n, gtOf(from, gt).readVfFlag(1, n));
     restoreState(to, gt, saveState(from, gt), vfid);
   }
+}
+
+function ptesOf(gpu: EmulatedGpu): Uint32Array {
+  const ptes = new Uint32Array((ELSEWHERE.ggttSize / 4096) * 2);
+  tileOf(gpu).ggtt.readPtes(ELSEWHERE.ggttStart, ptes);
+  return ptes;
 }
 
 function scene(sourceDriver: (gpu: EmulatedGpu) => VfDriver = driverInGuestMemory) {
@@ -149,6 +156,102 @@ describe('a VF that is moved', () => {
     expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_DONE, 1)[0]).toBe(0xe0000107);
     expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_START, 2)[0]).toBe(0xf0000000);
     expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_DONE, 2)[0]).toBe(0xf0000000);
+  });
+
+  it('covers with one recovery what it is told while it begins another', () => {
+    const { source, target, driver: old } = scene();
+    for (const gpu of [source, target]) for (const gt of [0, 1]) control(gpu, gt, 'PAUSE');
+    move(source, target, 1);
+    const driver = driverOnTarget(target, old.memory);
+    control(target, 0, 'RESUME');
+    const pending = () => driver.memory.getUint8(LAYOUT.memirq + GUC_INTR.SW_INT_0);
+    expect(pending()).toBe(0xff);
+    // The driver had not looked at it: it was on its way to begin for an earlier move.
+    expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_START, 7)[0]).toBe(0xf0000000);
+    expect(pending()).toBe(0);
+    expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_DONE, 7)[0]).toBe(0xf0000000);
+    driver.take();
+    // It had looked at it after all, and begins once more: that must not be its end.
+    expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_START, 8)[0]).toBe(0xf0000000);
+    driver.send(H2G_ACTION.TLB_INVALIDATION, [99, 0]);
+    expect(driver.take()).toEqual([]);
+    expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_DONE, 7)[0]).toBe(0xe0000107);
+    expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_DONE, 8)[0]).toBe(0xf0000000);
+    driver.notify();
+    expect(driver.take()).toEqual([[2, 0x90007001, 99]]);
+  });
+
+  it('is told once, however often it is paused before it has recovered', () => {
+    const { source, target, driver: old } = scene();
+    for (const gpu of [source, target]) for (const gt of [0, 1]) control(gpu, gt, 'PAUSE');
+    move(source, target, 1);
+    const eventfd = new EventFd();
+    open.push(eventfd);
+    const driver = driverOnTarget(target, old.memory);
+    target.vf(1).setIrqTrigger(1, 0, eventfd.fd);
+    control(target, 0, 'RESUME');
+    expect(eventfd.take()).toBe(1);
+    control(target, 0, 'PAUSE');
+    control(target, 0, 'RESUME');
+    expect(eventfd.take()).toBe(0);
+    expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_START, 1)[0]).toBe(0xf0000000);
+    control(target, 0, 'PAUSE');
+    control(target, 0, 'RESUME');
+    expect(driver.mailbox(MAILBOX_ACTION.VF2GUC_RESFIX_DONE, 1)[0]).toBe(0xf0000000);
+  });
+
+  it.each([
+    ['before it was told', 'untold'],
+    ['before it has begun', 'told'],
+    ['with its marker', 'begun'],
+    ['when it is done', 'done'],
+  ])('goes on with its recovery when it is moved unnoticed, %s', (_, at) => {
+    const { source, target, driver: old } = scene();
+    const third = makeGpu({}, ELSEWHERE);
+    open.push(third);
+    for (const gpu of [source, target, third]) for (const gt of [0, 1]) control(gpu, gt, 'PAUSE');
+    move(source, target, 1);
+    if (at !== 'untold') control(target, 0, 'RESUME');
+    const { VF2GUC_RESFIX_START, VF2GUC_RESFIX_DONE } = MAILBOX_ACTION;
+    const before = driverOnTarget(target, old.memory);
+    if (at === 'begun' || at === 'done') before.mailbox(VF2GUC_RESFIX_START, 3);
+    if (at === 'done') before.mailbox(VF2GUC_RESFIX_DONE, 3);
+    if (at !== 'untold') control(target, 0, 'PAUSE');
+    const state = saveState(target, 0);
+    restoreState(third, 0, state, 1);
+    third.resumeUnnoticed(1);
+    const eventfd = new EventFd();
+    open.push(eventfd);
+    third.vf(1).setIrqTrigger(1, 0, eventfd.fd);
+    const driver = driverOnTarget(third, old.memory);
+    tileOf(third).ggtt.writePtes(ELSEWHERE.ggttStart, ptesOf(target));
+    control(third, 0, 'RESUME');
+    expect(eventfd.take()).toBe(at === 'untold' ? 1 : 0);
+    if (at === 'untold' || at === 'told')
+      expect(driver.mailbox(VF2GUC_RESFIX_START, 3)[0]).toBe(0xf0000000);
+    driver.send(H2G_ACTION.TLB_INVALIDATION, [99, 0]);
+    expect(driver.take()).toHaveLength(at === 'done' ? 1 : 0);
+    if (at !== 'done') expect(driver.mailbox(VF2GUC_RESFIX_DONE, 3)[0]).toBe(0xf0000000);
+    driver.notify();
+    expect(driver.take()).toHaveLength(at === 'done' ? 0 : 1);
+  });
+
+  it('is starting until both GuCs have their CTBs, and again when one of them is reset', () => {
+    const gpu = makeGpu();
+    open.push(gpu);
+    const [main, media] = [driverInGuestMemory(gpu), driverInGuestMemory(gpu, 'media')];
+    expect(gpu.starting(1)).toBe(false);
+    main.boot();
+    expect(gpu.starting(1)).toBe(true);
+    media.boot();
+    expect(gpu.starting(1)).toBe(false);
+    media.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
+    expect(gpu.starting(1)).toBe(true);
+    media.boot();
+    expect(gpu.starting(1)).toBe(false);
+    // The driver has gone.
+    for (const driver of [main, media]) driver.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
+    expect(gpu.starting(1)).toBe(false);
   });
 
   it('has nothing to recover from when its driver never came', () => {

@@ -12,6 +12,7 @@ import {
   SELF_CFG_KLV,
   VF_ABI_MIGRATION,
 } from '../../xe/guc/vf-actions.ts';
+import { GUC_INTR } from '../../xe/memirq.ts';
 import { startCtb } from './ctb-channel.ts';
 import { dropOutdated } from './g2h.ts';
 import { GucError } from './guc-error.ts';
@@ -171,11 +172,21 @@ function controlCtb(session: VfSession, message: Uint32Array): MailboxAnswer {
   return DONE;
 }
 
-function resfixStart({ vf }: VfSession, message: Uint32Array): MailboxAnswer {
+/**
+ * A driver may be in the recovery from an earlier move when it is interrupted for this one. What it
+ * begins after that covers both, so the interrupt is taken back; where it had been seen already, the
+ * driver begins once more when it is done, and refusing that would end it for good.
+ */
+function resfixStart(session: VfSession, message: Uint32Array): MailboxAnswer {
+  const { fixup, vfid } = session.vf;
   const marker = hxgData0(message[0] as number);
   if (marker === 0) throw new GucError(GUC_RESPONSE.INVALID_PARAMS, 'the marker is zero');
-  if (!vf.fixup.blocked) throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
-  vf.fixup.marker = marker;
+  if (!fixup.blocked && !fixup.told)
+    throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
+  if (!fixup.blocked) session.scheduler.pause(vfid);
+  fixup.blocked = true;
+  fixup.marker = marker;
+  session.takeBack(GUC_INTR.SW_INT_0);
   return DONE;
 }
 

@@ -12,7 +12,7 @@ import type { Guc } from './guc.ts';
 import { GucError } from './guc-error.ts';
 import { decodeGucState, encodeGucState } from './state-blob.ts';
 import type { StateOwner } from './state-format.ts';
-import type { GucVf } from './vf-state.ts';
+import { type GucVf, noFixup } from './vf-state.ts';
 
 type Operation = 'query' | 'save' | 'restore';
 
@@ -39,7 +39,7 @@ export function saveRestoreVf(guc: Guc, message: readonly number[]): number {
   if (operation !== 'query' && vf.execution !== 'paused')
     throw new GucError(GUC_RESPONSE.INVALID_STATE, `VF${vf.vfid} is ${vf.execution}, not paused`);
   if (operation === 'restore') return restore(guc, vf, address, dwords);
-  const state = encodeGucState(vf.existingRuntime, owner(guc, vf));
+  const state = encodeGucState(vf.existingRuntime, owner(guc, vf), vf.fixup);
   if (operation === 'query') return state.length / 4;
   if (state.length > dwords * 4)
     throw new GucError(GUC_RESPONSE.DATA_TOO_LARGE, `the state needs ${state.length / 4} dwords`);
@@ -58,8 +58,7 @@ function restore(guc: Guc, vf: GucVf, address: number, dwords: number): number {
   const runtime = decodeGucState(guc.pfMemory(address, dwords * 4), owner(guc, vf));
   vf.replaceRuntime(runtime);
   // A driver that never talked to the GuC has nothing to recover.
-  vf.fixup.blocked = runtime.handshake !== undefined;
-  vf.fixup.marker = 0;
+  Object.assign(vf.fixup, noFixup(), { blocked: runtime.handshake !== undefined });
   return dwords;
 }
 

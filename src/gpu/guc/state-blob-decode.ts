@@ -14,6 +14,8 @@ const MAX_POLICIES = 64;
 const MAX_POSITION = 1024;
 /** Microseconds of a time slice at most, as drivers may ask for it. */
 const MAX_QUANTUM = 0x7fff_ffff;
+/** A marker of a recovery at most: 12 bits of a mailbox message. */
+const MAX_MARKER = 0xfff;
 
 /** Takes the dwords of a section, in order and to the end. */
 class Reader {
@@ -66,6 +68,7 @@ const DECODERS = new Map<number, Decoder>([
   [STATE_SECTION.OPT_INS, decodeOptIns],
   [STATE_SECTION.RUNS, decodeRuns],
   [STATE_SECTION.UNSENT, decodeUnsent],
+  [STATE_SECTION.FIXUP, decodeFixup],
 ]);
 
 /**
@@ -219,4 +222,9 @@ function decodeUnsent(from: Reader, into: VfRuntime): void {
     const dwords = Array.from({ length }, () => from.next());
     into.unsent.push({ fence: ctbFence(header), dwords });
   }
+}
+
+function decodeFixup(from: Reader, into: VfRuntime): void {
+  const marker = from.upTo(MAX_MARKER, 'a marker');
+  into.savedFixup = { blocked: true, marker, told: from.upTo(1, 'a flag') === 1 };
 }

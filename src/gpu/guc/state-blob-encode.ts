@@ -4,10 +4,14 @@ import { TWO_32 } from '../../base/int.ts';
 import { ctbHeader } from '../../xe/guc/ctb.ts';
 import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
 import { NONE, STATE_SECTION, type StateSection } from './state-format.ts';
-import type { GucContext, GucDoorbell, UnsentMessage, VfRuntime } from './vf-state.ts';
+import type { GucContext, GucDoorbell, UnsentMessage, VfFixup, VfRuntime } from './vf-state.ts';
 
 /** The sections of a VF's state, empty ones left out. */
-export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSection[] {
+export function encodeSections(
+  runtime: VfRuntime,
+  ggttStart: number,
+  fixup: VfFixup,
+): StateSection[] {
   const relative = (address: number) => (address === 0 ? NONE : address - ggttStart);
   const sections: StateSection[] = [section(STATE_SECTION.VF, vfDwords(runtime))];
   sections.push(section(STATE_SECTION.SELF_CONFIG, selfConfig(runtime, relative)));
@@ -43,6 +47,12 @@ export function encodeSections(runtime: VfRuntime, ggttStart: number): StateSect
     sections.push(section(STATE_SECTION.RUNS, [runtime.nextFault, ...runs]));
   if (runtime.unsent.length > 0)
     sections.push(section(STATE_SECTION.UNSENT, runtime.unsent.flatMap(unsentDwords)));
+  if (fixup.blocked)
+    sections.push({
+      id: STATE_SECTION.FIXUP,
+      optional: true,
+      dwords: [fixup.marker, fixup.told ? 1 : 0],
+    });
   return sections;
 }
 

@@ -13,14 +13,21 @@ import {
   type StateOwner,
   type StateSection,
 } from './state-format.ts';
-import { emptyRuntime, type VfRuntime } from './vf-state.ts';
+import { emptyRuntime, noFixup, type VfFixup, type VfRuntime } from './vf-state.ts';
 
 const HEADER_DWORDS = STATE_HEADER_LAYOUT.length;
 const CRC_DWORD = 3;
 
-/** Writes the state of a VF. */
-export function encodeGucState(runtime: VfRuntime | undefined, owner: StateOwner): Uint8Array {
-  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner.ggttStart), owner);
+/**
+ * Writes the state of a VF.
+ * @param fixup where its driver stands in a recovery; in none unless given
+ */
+export function encodeGucState(
+  runtime: VfRuntime | undefined,
+  owner: StateOwner,
+  fixup: VfFixup = noFixup(),
+): Uint8Array {
+  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner.ggttStart, fixup), owner);
 }
 
 /** Writes sections with a header before them. */

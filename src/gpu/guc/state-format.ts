@@ -42,6 +42,11 @@ export const STATE_SECTION = {
   RUNS: 7,
   /** G2H messages that found no room. */
   UNSENT: 8,
+  /**
+   * Where the driver stands in its recovery from an earlier migration; optional, since only a move
+   * that it does not notice goes on from there.
+   */
+  FIXUP: 16,
 } as const;
 
 /** Flag in a section's first dword: a reader that does not know it may skip it. */

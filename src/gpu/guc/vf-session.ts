@@ -30,6 +30,8 @@ export interface PfLine {
   adverse(threshold: VfThreshold, amount?: number): void;
 }
 
+type GucInterrupt = (typeof GUC_INTR)[keyof typeof GUC_INTR];
+
 /** A VF as a GuC serves it. */
 export class VfSession {
   readonly guc: GucIdentity;
@@ -67,10 +69,18 @@ export class VfSession {
    * Interrupts the VF's driver on behalf of the GuC: its memirq bytes first, then the MSI.
    * @param bit one of GUC_INTR
    */
-  interrupt(bit: (typeof GUC_INTR)[keyof typeof GUC_INTR]): void {
+  interrupt(bit: GucInterrupt): void {
     const { memirqStatus, memirqSource } = this.vf.runtime;
     if (memirqStatus !== 0) this.host.memory.writeU8(memirqStatus + bit, MEMIRQ_PENDING);
     if (memirqSource !== 0) this.host.memory.writeU8(memirqSource, MEMIRQ_PENDING);
     this.host.raiseMsi(this.guc.gt.type === 'main' ? 'GuC' : 'media GuC');
+  }
+  /**
+   * Takes back an interrupt that the VF's driver has not looked at: it finds no cause.
+   * @param bit one of GUC_INTR
+   */
+  takeBack(bit: GucInterrupt): void {
+    const { memirqStatus } = this.vf.runtime;
+    if (memirqStatus !== 0) this.host.memory.writeU8(memirqStatus + bit, 0);
   }
 }

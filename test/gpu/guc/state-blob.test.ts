@@ -90,6 +90,7 @@ function arbitraryRuntime(owner: StateOwner): fc.Arbitrary<VfRuntime> {
         .map(toMap),
       optIns: fc.uniqueArray(fc.nat(0xffff), { maxLength: 5 }).map((keys) => new Set(keys)),
       nextFault: fc.nat(0xffff),
+      savedFixup: fc.constant(undefined),
       unsent: fc.array(
         fc.record({
           fence: fc.nat(0xffff),
@@ -175,6 +176,23 @@ describe('the GuC state of a VF', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it('says where a driver stands in its recovery, for readers that know this', () => {
+    const fixup = { blocked: true, marker: 0xabc, told: true };
+    const state = encodeGucState(undefined, OWNER, fixup);
+    const before = encodeGucState(undefined, OWNER).length;
+    expect(Buffer.from(state.subarray(before)).toString('hex')).toBe(
+      '1000010002000000bc0a000001000000',
+    );
+    expect(decodeGucState(state, OWNER).savedFixup).toEqual(fixup);
+    for (const dwords of [[0x1000, 0], [1, 2], [1], [1, 1, 1]]) {
+      const section = { id: STATE_SECTION.FIXUP, optional: true, dwords };
+      const vf = { id: STATE_SECTION.VF, optional: false, dwords: [0xffff_ffff, 0] };
+      expect(reason(() => decodeGucState(encodeState([vf, section], OWNER), OWNER))).toMatch(
+        /marker|flag|section/,
+      );
+    }
   });
 
   it('moves with the VF to another place in the GGTT', () => {
