@@ -25,6 +25,7 @@ import { fuseRegisters } from './fuse-registers.ts';
 import { type CarriedPtes, Ggtt } from './ggtt.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
+import { hasBegun, hasStarted } from './guc/vf-start.ts';
 import { noFixup } from './guc/vf-state.ts';
 import type { PrecopyOptions } from './precopy/vram-tracker.ts';
 import { VfFunction } from './vf-function.ts';
@@ -189,16 +190,13 @@ export class EmulatedGpu {
 
   /**
    * True while a VF's driver is between its first words to a GuC and the end of its start, or starts a
-   * GuC again after a reset of its GT. It knows its place in the GGTT, and has yet to say where it wants
-   * to be told that it was moved (memirq) and to set its CTBs up: it could not recover.
+   * GuC again after a reset of its GT: it knows its place in the GGTT and could not recover from a move.
    * @throws {Fault} ENODEV
    */
   starting(vfid: number): boolean {
     this.#check(vfid);
-    const vfs = this.#gucs.map((guc) => guc.vf(vfid));
-    const hasBegun = vfs.some(({ existingRuntime }) => existingRuntime?.handshake !== undefined);
-    const isDone = vfs.every(({ existingRuntime }) => existingRuntime?.ctbEnabled === true);
-    return hasBegun && !isDone;
+    const sessions = this.#gucs.map((guc) => guc.session(vfid));
+    return sessions.some(hasBegun) && !sessions.every(hasStarted);
   }
 
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */

@@ -236,21 +236,32 @@ describe('a VF that is moved', () => {
     expect(driver.take()).toHaveLength(at === 'done' ? 0 : 1);
   });
 
-  it('is starting until both GuCs have their CTBs, and again when one of them is reset', () => {
+  it('is starting until both GuCs have all that a start needs, and again when one is reset', () => {
     const gpu = makeGpu();
     open.push(gpu);
-    const [main, media] = [driverInGuestMemory(gpu), driverInGuestMemory(gpu, 'media')];
+    const drivers = [driverInGuestMemory(gpu), driverInGuestMemory(gpu, 'media')] as const;
+    const [main, media] = drivers;
+    const optIn = (driver: VfDriver) => {
+      driver.send(H2G_ACTION.OPT_IN_FEATURE_KLV, [QUOTA.ggttStart, 0, 1], HXG_TYPE.REQUEST);
+      expect(gpu.starting(1)).toBe(true);
+      expect(driver.take()).toHaveLength(1);
+    };
     expect(gpu.starting(1)).toBe(false);
     main.boot();
-    expect(gpu.starting(1)).toBe(true);
     media.boot();
+    optIn(main);
+    expect(gpu.starting(1)).toBe(true);
+    // Contexts say the same, for drivers that do not opt in.
+    media.send(H2G_ACTION.REGISTER_CONTEXT, [1, 5, 1, 1, 0, 0, 0, 0, 0, QUOTA.ggttStart, 0]);
     expect(gpu.starting(1)).toBe(false);
-    media.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
+    main.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
     expect(gpu.starting(1)).toBe(true);
-    media.boot();
+    main.boot();
+    expect(gpu.starting(1)).toBe(true);
+    optIn(main);
     expect(gpu.starting(1)).toBe(false);
     // The driver has gone.
-    for (const driver of [main, media]) driver.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
+    for (const driver of drivers) driver.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
     expect(gpu.starting(1)).toBe(false);
   });
 
