@@ -7,6 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** How often the driver is bound and unbound under moves, of each kind. */
 const BINDS = 20;
 const RESETS = 5;
+/** A driver is taken to be starting for a second after its last sign of that. */
+const STARTED_MS = 1200;
 /** Moves one after the other, as fast as they go. */
 const RUN = 20;
 /** A move that was refused is tried again after so long. */
@@ -75,6 +77,7 @@ export async function situations(guest, { everyMs, binds = BINDS, say }) {
       for (let n = 0; n < binds; n++) {
         await guest.must(bind);
         await guest.findDevice();
+        if (!options.transparent) await sleep(STARTED_MS);
         await guest.must(unbind);
       }
     });

@@ -236,30 +236,53 @@ describe('a VF that is moved', () => {
     expect(driver.take()).toHaveLength(at === 'done' ? 0 : 1);
   });
 
-  it('is starting until both GuCs have all that a start needs, and again when one is reset', () => {
-    const gpu = makeGpu();
-    open.push(gpu);
+  it('is starting until a second after both GuCs had all of it, and when one is reset', () => {
+    let now = 50;
+    const gpu = makeGpu({ now: () => now });
+    const target = makeGpu({ now: () => now + 7 }, ELSEWHERE);
+    open.push(gpu, target);
     const drivers = [driverInGuestMemory(gpu), driverInGuestMemory(gpu, 'media')] as const;
     const [main, media] = drivers;
-    const optIn = (driver: VfDriver) => {
-      driver.send(H2G_ACTION.OPT_IN_FEATURE_KLV, [QUOTA.ggttStart, 0, 1], HXG_TYPE.REQUEST);
-      expect(gpu.starting(1)).toBe(true);
-      expect(driver.take()).toHaveLength(1);
+    const startingFor = (ms: number) => {
+      now += ms - 1;
+      const before = gpu.starting(1);
+      now += 1;
+      return before && !gpu.starting(1);
     };
+    const optIn = (driver: VfDriver) =>
+      driver.send(H2G_ACTION.OPT_IN_FEATURE_KLV, [QUOTA.ggttStart, 0, 1], HXG_TYPE.REQUEST);
     expect(gpu.starting(1)).toBe(false);
     main.boot();
     media.boot();
     optIn(main);
+    now += 5000;
     expect(gpu.starting(1)).toBe(true);
-    // Contexts say the same, for drivers that do not opt in.
-    media.send(H2G_ACTION.REGISTER_CONTEXT, [1, 5, 1, 1, 0, 0, 0, 0, 0, QUOTA.ggttStart, 0]);
+    optIn(media);
+    expect(startingFor(1000)).toBe(true);
+    // Jobs that have no page tables are part of a start, others are not.
+    const register = (id: number, flags: number) =>
+      media.send(H2G_ACTION.REGISTER_CONTEXT, [
+        ...[1, id, 1, 1, 0, 0, 0, 0, 0, QUOTA.ggttStart + flags, 0],
+      ]);
+    register(5, 0x119);
     expect(gpu.starting(1)).toBe(false);
+    register(6, 0x19);
+    expect(startingFor(1000)).toBe(true);
+    media.send(H2G_ACTION.DEREGISTER_CONTEXT, [6]);
+    now += 400;
+    // It goes on to be one where the VF is moved to without a word.
+    for (const each of [gpu, target]) for (const gt of [0, 1]) control(each, gt, 'PAUSE');
+    move(gpu, target, 1);
+    target.resumeUnnoticed(1);
+    expect([gpu.starting(1), target.starting(1)]).toEqual([true, true]);
+    now += 600;
+    expect([gpu.starting(1), target.starting(1)]).toEqual([false, false]);
+    for (const gt of [0, 1]) control(gpu, gt, 'RESUME');
     main.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
     expect(gpu.starting(1)).toBe(true);
     main.boot();
-    expect(gpu.starting(1)).toBe(true);
     optIn(main);
-    expect(gpu.starting(1)).toBe(false);
+    expect(startingFor(1000)).toBe(true);
     // The driver has gone.
     for (const driver of drivers) driver.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
     expect(gpu.starting(1)).toBe(false);

@@ -111,12 +111,6 @@ function g2hRoom(session: VfSession): number {
   return (head - g2hTail - 1 + size) % size;
 }
 
-/** True when the VF's driver has taken all G2H messages. */
-export function isDrained(session: VfSession): boolean {
-  const { g2h, g2hTail } = session.vf.runtime;
-  return field(session, g2h, CTB_DESC.HEAD) === g2hTail;
-}
-
 /**
  * Puts a G2H message into the buffer; the caller interrupts the VF afterwards.
  *

@@ -116,6 +116,11 @@ export class Guc implements GucPort {
     return bytes;
   }
 
+  /** Milliseconds, monotonic. */
+  now(): number {
+    return this.#around.now();
+  }
+
   /** State of a VF. @throws {GucError} INVALID_VFID */
   vf(vfid: number): GucVf {
     if (vfid === 0) throw new GucError(GUC_RESPONSE.INVALID_VFID, 'VFID 0 is the PF');
@@ -163,6 +168,7 @@ export class Guc implements GucPort {
           adverse: (threshold, amount) => this.#adverse.note(this.vf(vfid), threshold, amount),
         },
         scheduler: this.scheduler,
+        now: this.#around.now,
       });
       this.#sessions.set(vfid, session);
     }

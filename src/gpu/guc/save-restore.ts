@@ -72,6 +72,7 @@ function owner(guc: Guc, vf: GucVf): StateOwner {
     doorbells: vf.provisioned('NUM_DOORBELLS'),
     firmware: version,
     abi,
+    now: guc.now(),
     position: (dwords) => guc.loader.position(dwords),
   };
 }

@@ -3,6 +3,7 @@ import { TWO_32 } from '../../base/int.ts';
 import { CTB_MAX_DWORDS, ctbFence, ctbLength } from '../../xe/guc/ctb.ts';
 import { CONTEXT_STATE, RUN_STATE } from './state-blob-encode.ts';
 import { NONE, refuse, STATE_SECTION, type StateOwner } from './state-format.ts';
+import { START_QUIET_MS } from './vf-start.ts';
 import { freshRun, type GucContext, type LrcDescriptor, type VfRuntime } from './vf-state.ts';
 
 /** LRCs that a context has at most (XE_HW_ENGINE_MAX_INSTANCE). */
@@ -69,6 +70,7 @@ const DECODERS = new Map<number, Decoder>([
   [STATE_SECTION.RUNS, decodeRuns],
   [STATE_SECTION.UNSENT, decodeUnsent],
   [STATE_SECTION.FIXUP, decodeFixup],
+  [STATE_SECTION.START, decodeStart],
 ]);
 
 /**
@@ -227,4 +229,8 @@ function decodeUnsent(from: Reader, into: VfRuntime): void {
 function decodeFixup(from: Reader, into: VfRuntime): void {
   const marker = from.upTo(MAX_MARKER, 'a marker');
   into.savedFixup = { blocked: true, marker, told: from.upTo(1, 'a flag') === 1 };
+}
+
+function decodeStart(from: Reader, into: VfRuntime, { now }: StateOwner): void {
+  into.startSignAt = now - from.upTo(START_QUIET_MS, 'the time since a sign of a start');
 }

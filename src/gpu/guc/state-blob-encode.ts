@@ -3,13 +3,14 @@
 import { TWO_32 } from '../../base/int.ts';
 import { ctbHeader } from '../../xe/guc/ctb.ts';
 import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
-import { NONE, STATE_SECTION, type StateSection } from './state-format.ts';
+import { NONE, STATE_SECTION, type StateOwner, type StateSection } from './state-format.ts';
+import { START_QUIET_MS } from './vf-start.ts';
 import type { GucContext, GucDoorbell, UnsentMessage, VfFixup, VfRuntime } from './vf-state.ts';
 
 /** The sections of a VF's state, empty ones left out. */
 export function encodeSections(
   runtime: VfRuntime,
-  ggttStart: number,
+  { ggttStart, now }: Pick<StateOwner, 'ggttStart' | 'now'>,
   fixup: VfFixup,
 ): StateSection[] {
   const relative = (address: number) => (address === 0 ? NONE : address - ggttStart);
@@ -53,6 +54,9 @@ export function encodeSections(
       optional: true,
       dwords: [fixup.marker, fixup.told ? 1 : 0],
     });
+  const startAge = Math.max(0, Math.ceil(now - runtime.startSignAt));
+  if (startAge < START_QUIET_MS)
+    sections.push({ id: STATE_SECTION.START, optional: true, dwords: [startAge] });
   return sections;
 }
 

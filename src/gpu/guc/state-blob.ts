@@ -27,7 +27,7 @@ export function encodeGucState(
   owner: StateOwner,
   fixup: VfFixup = noFixup(),
 ): Uint8Array {
-  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner.ggttStart, fixup), owner);
+  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner, fixup), owner);
 }
 
 /** Writes sections with a header before them. */

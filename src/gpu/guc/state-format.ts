@@ -47,6 +47,8 @@ export const STATE_SECTION = {
    * that it does not notice goes on from there.
    */
   FIXUP: 16,
+  /** Milliseconds since the driver did something that belongs to its start, unless that is over. */
+  START: 17,
 } as const;
 
 /** Flag in a section's first dword: a reader that does not know it may skip it. */
@@ -64,6 +66,8 @@ export interface StateOwner {
   readonly doorbells: number;
   readonly firmware: GucVersion;
   readonly abi: VfAbiVersion;
+  /** Milliseconds of its GuC's clock. */
+  readonly now: number;
   /** Reads positions inside contexts. @returns undefined when the dwords make no sense */
   readonly position: (dwords: readonly number[]) => ContextPosition | undefined;
 }

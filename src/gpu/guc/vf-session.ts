@@ -39,6 +39,8 @@ export class VfSession {
   readonly host: GucVfHost;
   readonly pf: PfLine;
   readonly scheduler: Scheduler;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
   /** G2H messages were put into the buffer since the VF was interrupted for the last time. */
   posted = false;
   /** H2G messages wait until G2H has room. */
@@ -50,12 +52,14 @@ export class VfSession {
     readonly host: GucVfHost;
     readonly pf: PfLine;
     readonly scheduler: Scheduler;
+    readonly now: () => number;
   }) {
     this.guc = parts.guc;
     this.vf = parts.vf;
     this.host = parts.host;
     this.pf = parts.pf;
     this.scheduler = parts.scheduler;
+    this.now = parts.now;
   }
 
   /** Interrupts the VF's driver if there is something new in its G2H buffer. */

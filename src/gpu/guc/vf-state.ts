@@ -130,6 +130,8 @@ export interface VfRuntime {
   readonly unsent: UnsentMessage[];
   /** Id of the next page fault, 16 bits. */
   nextFault: number;
+  /** When the driver last did something that belongs to its start, ms of the GuC's clock. */
+  startSignAt: number;
   /** Of a restored state: where the driver stood in a recovery when it was saved, if it was in one. */
   savedFixup: VfFixup | undefined;
 }
@@ -167,6 +169,7 @@ export function emptyRuntime(): VfRuntime {
     optIns: new Set(),
     unsent: [],
     nextFault: 0,
+    startSignAt: Number.NEGATIVE_INFINITY,
     savedFixup: undefined,
   };
 }

@@ -24,6 +24,7 @@ const OWNER: StateOwner = {
   doorbells: 16,
   firmware: { major: 70, minor: 58, patch: 0 },
   abi: { major: 1, minor: 27, patch: 0 },
+  now: 5000.5,
   position: (dwords) => (dwords.length === 2 ? new ScriptedPosition(dwords) : undefined),
 };
 /** The same VF elsewhere in the GGTT. */
@@ -90,6 +91,7 @@ function arbitraryRuntime(owner: StateOwner): fc.Arbitrary<VfRuntime> {
         .map(toMap),
       optIns: fc.uniqueArray(fc.nat(0xffff), { maxLength: 5 }).map((keys) => new Set(keys)),
       nextFault: fc.nat(0xffff),
+      startSignAt: fc.constant(Number.NEGATIVE_INFINITY),
       savedFixup: fc.constant(undefined),
       unsent: fc.array(
         fc.record({
@@ -193,6 +195,21 @@ describe('the GuC state of a VF', () => {
         /marker|flag|section/,
       );
     }
+  });
+
+  it('says how long ago a driver that starts was heard, by the clock of whoever reads it', () => {
+    const runtime = emptyRuntime();
+    runtime.startSignAt = 4990;
+    const state = encodeGucState(runtime, OWNER);
+    expect(decodeGucState(state, { ...OWNER, now: 100 }).startSignAt).toBe(89);
+    expect(encodeGucState(runtime, { ...OWNER, now: 5990 })).toEqual(
+      encodeGucState(emptyRuntime(), OWNER),
+    );
+    const section = { id: STATE_SECTION.START, optional: true, dwords: [1001] };
+    const vf = { id: STATE_SECTION.VF, optional: false, dwords: [0xffff_ffff, 0] };
+    expect(reason(() => decodeGucState(encodeState([vf, section], OWNER), OWNER))).toMatch(
+      /1001 is above 1000/,
+    );
   });
 
   it('moves with the VF to another place in the GGTT', () => {
