@@ -30,7 +30,7 @@ async function during(guest, { transparent, everyMs }, work) {
       moved++;
       await sleep(everyMs);
     } catch (error) {
-      // A driver that is starting could not recover; nothing has changed.
+      // A driver that is starting or leaving could not recover; nothing has changed.
       if (error.code !== 'EBUSY' || transparent) {
         await done.catch(() => {});
         throw error;

@@ -63,7 +63,7 @@ export interface RehomeTimes {
  * Refuses a move that would fail or break the guest, before anything stops.
  *
  * @throws {Fault} EINVAL when the VFs differ in what the guest has seen, and with `transparent` also
- * when the GGTT base differs; without it EBUSY while the guest's driver starts
+ * when the GGTT base differs; without it EBUSY while the guest's driver starts or leaves
  */
 export function checkRehome(
   source: HomedVf,
@@ -78,7 +78,7 @@ export function checkRehome(
     throw new Fault('EINVAL', `${field} is ${here} here and ${there} there: ${consequence}`);
   }
   if (!transparent) {
-    mustHaveStarted(source);
+    mustBeReady(source);
     return;
   }
   const [from, to] = [host.gpu.ggttStart(vfid), target.host.gpu.ggttStart(target.vfid)];
@@ -91,15 +91,18 @@ export function checkRehome(
 }
 
 /**
- * A driver that starts has nothing yet by which firmware could tell it that it was moved: stock xe
- * would fail to probe.
+ * Stock xe would fail to start, or take the guest's kernel with it, were it moved at such a time.
  * @throws {Fault} EBUSY
  */
-function mustHaveStarted({ host, vfid }: HomedVf): void {
-  if (host.gpu.starting(vfid))
-    throw new Fault('EBUSY', "the guest's driver is starting and cannot recover from a move yet", {
-      hint: 'try again in a moment; a move with --transparent needs no recovery',
-    });
+function mustBeReady({ host, vfid }: HomedVf): void {
+  if (host.gpu.unready(vfid))
+    throw new Fault(
+      'EBUSY',
+      "the guest's driver is starting or leaving and cannot recover from a move",
+      {
+        hint: 'try again in a moment; a move with --transparent needs no recovery',
+      },
+    );
 }
 
 /**
@@ -121,7 +124,7 @@ export async function rehome(
     release = await server.hold();
     await move.mustRun();
     // The guest ran until now.
-    if (!options.transparent) mustHaveStarted(source);
+    if (!options.transparent) mustBeReady(source);
     const times = await move.run(file, options);
     options.moved?.();
     release();

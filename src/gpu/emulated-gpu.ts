@@ -189,11 +189,12 @@ export class EmulatedGpu {
   }
 
   /**
-   * True while a VF's driver is between its first words to a GuC and the end of its start, or starts a
-   * GuC again after a reset of its GT: it knows its place in the GGTT and could not recover from a move.
+   * True while a VF's driver is between its first words to a GuC and the end of its start, starts a
+   * GuC again after a reset of its GT, or is about to leave: it could not recover from a move
+   * (see guc/vf-start.ts).
    * @throws {Fault} ENODEV
    */
-  starting(vfid: number): boolean {
+  unready(vfid: number): boolean {
     this.#check(vfid);
     const sessions = this.#gucs.map((guc) => guc.session(vfid));
     return sessions.some(hasBegun) && !sessions.every(hasStarted);

@@ -3,7 +3,12 @@ import type { EmulatedGpu } from '../../src/gpu/emulated-gpu.ts';
 import { EventFd } from '../../src/sys/eventfd.ts';
 import { HXG_TYPE } from '../../src/xe/guc/hxg.ts';
 import { VF_NOTIFY } from '../../src/xe/guc/pf-actions.ts';
-import { CONTEXT_POLICY_KLV, H2G_ACTION, MAILBOX_ACTION } from '../../src/xe/guc/vf-actions.ts';
+import {
+  CONTEXT_POLICY_KLV,
+  CONTEXT_TYPE,
+  H2G_ACTION,
+  MAILBOX_ACTION,
+} from '../../src/xe/guc/vf-actions.ts';
 import { GUC_INTR } from '../../src/xe/memirq.ts';
 import {
   control,
@@ -245,27 +250,27 @@ describe('a VF that is moved', () => {
     const [main, media] = drivers;
     const startingFor = (ms: number) => {
       now += ms - 1;
-      const before = gpu.starting(1);
+      const before = gpu.unready(1);
       now += 1;
-      return before && !gpu.starting(1);
+      return before && !gpu.unready(1);
     };
     const optIn = (driver: VfDriver) =>
       driver.send(H2G_ACTION.OPT_IN_FEATURE_KLV, [QUOTA.ggttStart, 0, 1], HXG_TYPE.REQUEST);
-    expect(gpu.starting(1)).toBe(false);
+    expect(gpu.unready(1)).toBe(false);
     main.boot();
     media.boot();
     optIn(main);
     now += 5000;
-    expect(gpu.starting(1)).toBe(true);
+    expect(gpu.unready(1)).toBe(true);
     optIn(media);
     expect(startingFor(1000)).toBe(true);
     // Jobs that have no page tables are part of a start, others are not.
-    const register = (id: number, flags: number) =>
+    const register = (id: number, flags: number, type = 0) =>
       media.send(H2G_ACTION.REGISTER_CONTEXT, [
-        ...[1, id, 1, 1, 0, 0, 0, 0, 0, QUOTA.ggttStart + flags, 0],
+        ...[1 | type, id, 1, 1, 0, 0, 0, 0, 0, QUOTA.ggttStart + flags, 0],
       ]);
     register(5, 0x119);
-    expect(gpu.starting(1)).toBe(false);
+    expect(gpu.unready(1)).toBe(false);
     register(6, 0x19);
     expect(startingFor(1000)).toBe(true);
     media.send(H2G_ACTION.DEREGISTER_CONTEXT, [6]);
@@ -274,18 +279,28 @@ describe('a VF that is moved', () => {
     for (const each of [gpu, target]) for (const gt of [0, 1]) control(each, gt, 'PAUSE');
     move(gpu, target, 1);
     target.resumeUnnoticed(1);
-    expect([gpu.starting(1), target.starting(1)]).toEqual([true, true]);
+    expect([gpu.unready(1), target.unready(1)]).toEqual([true, true]);
     now += 600;
-    expect([gpu.starting(1), target.starting(1)]).toEqual([false, false]);
+    expect([gpu.unready(1), target.unready(1)]).toEqual([false, false]);
     for (const gt of [0, 1]) control(gpu, gt, 'RESUME');
+    // The first that stock xe gives up when it leaves.
+    register(7, 0x119, CONTEXT_TYPE.COMPRESSION_SAVE << 1);
+    expect(gpu.unready(1)).toBe(false);
+    media.send(H2G_ACTION.SCHED_CONTEXT_MODE_SET, [7, 0]);
+    now += 5000;
+    expect(gpu.unready(1)).toBe(true);
+    media.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
+    media.boot();
+    optIn(media);
+    expect(startingFor(1000)).toBe(true);
     main.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
-    expect(gpu.starting(1)).toBe(true);
+    expect(gpu.unready(1)).toBe(true);
     main.boot();
     optIn(main);
     expect(startingFor(1000)).toBe(true);
     // The driver has gone.
     for (const driver of drivers) driver.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
-    expect(gpu.starting(1)).toBe(false);
+    expect(gpu.unready(1)).toBe(false);
   });
 
   it('has nothing to recover from when its driver never came', () => {
