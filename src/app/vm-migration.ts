@@ -65,6 +65,13 @@ export class VmMigration {
     return this.#seen.findLast((event) => event.name === name)?.atMs;
   }
 
+  /** When the migration was completed, ms; undefined when it was not. */
+  get completedAt(): number | undefined {
+    return this.#seen.find(
+      ({ name, data }) => name === 'MIGRATION' && data['status'] === 'completed',
+    )?.atMs;
+  }
+
   /** Switches capabilities on or off. @throws {Fault} EIO when QEMU does not know one */
   async capabilities(states: Readonly<Record<string, boolean>>): Promise<void> {
     await this.qmp.execute('migrate-set-capabilities', {

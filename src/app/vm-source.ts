@@ -2,10 +2,10 @@
 import { Fault } from '../base/fault.ts';
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { QmpClient } from './qmp.ts';
-import { askVfServer, type ToolAnswer } from './tool-request.ts';
+import { askVfServer, type ToolAnswer, ToolRequests } from './tool-request.ts';
 import type { VfConnection } from './vf-connection.ts';
 import { type ConfigWrite, configWrites, readConfig } from './vm-config.ts';
-import { type VmBar, type VmFacts, vfsOf, vmStatus } from './vm-facts.ts';
+import { barsOf, type VmBar, type VmFacts, vmStatus } from './vm-facts.ts';
 import { VmMigration } from './vm-migration.ts';
 
 /** What the other QEMU has to be brought to. */
@@ -27,6 +27,8 @@ export interface RamOptions {
 
 /** Page size of the log of the VF's writes. */
 const LOG_PAGE_SIZE = 4096;
+/** Requests to the server while the guest waits: what it is, dirty pages, the fence. */
+const MOST_REQUESTS = 3;
 
 /** A running or paused VM. */
 export class VmSource {
@@ -34,6 +36,7 @@ export class VmSource {
   readonly vf: VfConnection;
   readonly facts: VmFacts;
   readonly migration: VmMigration;
+  readonly #requests: ToolRequests;
   #ran = false;
 
   constructor(qmp: QmpClient, facts: VmFacts, vf: VfConnection) {
@@ -41,6 +44,7 @@ export class VmSource {
     this.facts = facts;
     this.vf = vf;
     this.migration = new VmMigration(qmp, 'source');
+    this.#requests = new ToolRequests(vf.path);
   }
 
   /** True when the guest ran before. */
@@ -80,11 +84,16 @@ export class VmSource {
   }
 
   /** Sets QEMU up and begins the log of what the VF writes. @throws {Fault} EIO, ENODEV */
-  async prepare({ shared, dirtyLog, maxDowntimeMs }: RamOptions): Promise<void> {
+  async prepare(
+    { shared, dirtyLog, maxDowntimeMs }: RamOptions,
+    more: Readonly<Record<string, boolean>> = {},
+  ): Promise<void> {
+    await this.#requests.prepare(MOST_REQUESTS);
     await this.migration.capabilities({
       events: true,
       'pause-before-switchover': true,
       'x-ignore-shared': shared,
+      ...more,
     });
     await this.migration.parameters(maxDowntimeMs);
     this.migration.forget();
@@ -92,22 +101,28 @@ export class VmSource {
   }
 
   /**
-   * Tells QEMU what the VF wrote and reads what the guest made of the device. The vCPUs and the VF
-   * stand still.
+   * Reads what the guest has made of the device.
    *
-   * @returns the view, and how many pages were told
    * @throws {Fault} EIO, ETIMEDOUT, ENODEV, EOPNOTSUPP
    */
-  async takeView({ shared, dirtyLog }: RamOptions): Promise<VmDeviceView & { dirtyPages: number }> {
+  async view(): Promise<VmDeviceView> {
     const config = readConfig(this.vf.device);
-    const [[vf], { irq }] = await Promise.all([vfsOf(this.qmp), askVfServer(this.vf.path, 'vf')]);
-    const told = shared || !dirtyLog ? {} : await askVfServer(this.vf.path, 'rewrite');
-    return {
-      writes: configWrites(config, irq),
-      irq,
-      bars: vf?.bars ?? [],
-      dirtyPages: told.pages ?? 0,
-    };
+    const [bars, { irq }] = await Promise.all([
+      barsOf(this.qmp, this.facts.vfs[0]?.id ?? ''),
+      this.#requests.ask('vf'),
+    ]);
+    return { writes: configWrites(config, irq), irq, bars };
+  }
+
+  /**
+   * Tells QEMU what the VF wrote. The vCPUs and the VF stand still.
+   *
+   * @returns how many pages were told
+   * @throws {Fault} EIO, ETIMEDOUT, ENODEV
+   */
+  async tellDirty({ shared, dirtyLog }: RamOptions): Promise<number> {
+    if (shared || !dirtyLog) return 0;
+    return (await this.#requests.ask('rewrite')).pages ?? 0;
   }
 
   /** Lets QEMU send the rest. @throws {Fault} EIO, ENODEV */
@@ -117,7 +132,7 @@ export class VmSource {
 
   /** From here on the VF does not run again before a reset. @throws {Fault} EINVAL, ENODEV */
   async fence(): Promise<void> {
-    await askVfServer(this.vf.path, 'fence');
+    await this.#requests.ask('fence');
   }
 
   /**
@@ -127,16 +142,27 @@ export class VmSource {
    * @throws {Fault} ENODEV when one of them is gone; EIO, ETIMEDOUT
    */
   async resume(ran = this.#ran): Promise<void> {
+    this.#requests.close();
     const { device, path } = this.vf;
     await askVfServer(path, 'unfence');
     if ((await device.migrationState()) !== MIG_STATE.RUNNING)
       await device.setMigrationState(MIG_STATE.RUNNING);
     await this.migration.callOff(ran);
+    await this.restoreCapabilities();
+    if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+  }
+
+  /** Leaves QEMU as it was found. @throws {Fault} EIO, ENODEV */
+  async restoreCapabilities(): Promise<void> {
     await this.migration.capabilities({
       'pause-before-switchover': false,
       'x-ignore-shared': false,
     });
-    if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+  }
+
+  /** Ends the connections that were made beforehand. Idempotent. */
+  close(): void {
+    this.#requests.close();
   }
 
   /** Ends QEMU, whose guest runs elsewhere. */

@@ -1,25 +1,23 @@
 /** How the move of a VM is shown while it runs and when it is over. */
 
-import type { VmMoveEvent, VmMoveResult, VmMoveStep } from '../app/vm-move.ts';
+import type { VmMoveResult } from '../app/vm-move.ts';
+import type { VmEvent, VmStepOptions } from '../app/vm-steps.ts';
 import type { CommandContext } from './command.ts';
 import { formatDuration, Progress } from './progress.ts';
 import { pauseAt, roundMs } from './session-output.ts';
 import { type Column, formatTable } from './table.ts';
 
 /** What a move is given to be shown. */
-interface VmMoveView {
-  readonly signal: AbortSignal;
-  readonly onEvent: (event: VmMoveEvent) => void;
-  readonly beforeStep?: (step: VmMoveStep) => Promise<void>;
+interface VmView extends VmStepOptions<string> {
   /** Wipes the progress line. */
   close(): void;
 }
 
 /** Shows a move: a line of progress on a terminal, with `--json` an object a line on stdout. */
-export function showVmMove(context: CommandContext): VmMoveView {
+export function showVm(context: CommandContext): VmView {
   const { output, signal } = context;
   const progress = new Progress(output.stderr);
-  const onEvent = (event: VmMoveEvent) => {
+  const onEvent = (event: VmEvent) => {
     if (output.json) output.result(eventDocument(event), () => []);
     else if (event.type === 'step' && event.step !== 'done') progress.phase(event.step);
     else if (event.type === 'ram')
@@ -51,6 +49,7 @@ export function vmMoveDocument(result: VmMoveResult): object {
     event: 'done',
     ok: true,
     downtimeMs: roundMs(result.downtimeMs),
+    qemuMs: roundMs(result.qemuMs),
     totalMs: roundMs(result.totalMs),
     sharedMemory,
     dirtyPages,
@@ -59,7 +58,7 @@ export function vmMoveDocument(result: VmMoveResult): object {
   };
 }
 
-function eventDocument(event: VmMoveEvent): object {
+function eventDocument(event: VmEvent): object {
   if (event.type === 'step') return { event: 'step', step: event.step, atMs: roundMs(event.atMs) };
   return { event: 'ram', ...event.progress };
 }
