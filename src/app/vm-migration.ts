@@ -79,6 +79,14 @@ export class VmMigration {
     });
   }
 
+  /** True when QEMU has a capability of this name. @throws {Fault} EIO, ENODEV */
+  async knows(capability: string): Promise<boolean> {
+    const known = await this.qmp.execute('query-migrate-capabilities');
+    return (known as readonly { readonly capability: string }[]).some(
+      (each) => each.capability === capability,
+    );
+  }
+
   /** Lets QEMU send as fast as it can. @param maxDowntimeMs of which QEMU makes use for RAM */
   async parameters(maxDowntimeMs: number): Promise<void> {
     const limits = { 'max-bandwidth': BANDWIDTH, 'downtime-limit': maxDowntimeMs };

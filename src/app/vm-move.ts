@@ -207,13 +207,9 @@ class VmMove {
   }
 
   async #copyRam(): Promise<void> {
-    const { via = `unix:${this.#target.vf.path}.ram`, signal, onEvent } = this.#options;
+    const { via = `unix:${this.#target.vf.path}.ram` } = this.#options;
     await this.#target.incoming(via);
-    await this.#source.qmp.execute('migrate', { uri: via });
-    const { migration } = this.#source;
-    const paused = migration.until('pre-switchover', signal);
-    void migration.tell(paused, (progress) => onEvent?.({ type: 'ram', progress }));
-    await paused;
+    await this.#source.copyRam(via, this.#options);
   }
 
   /** Lets QEMU send the rest while the VF goes. */

@@ -7,6 +7,7 @@ import type { VfConnection } from './vf-connection.ts';
 import { type ConfigWrite, configWrites, readConfig } from './vm-config.ts';
 import { barsOf, type VmBar, type VmFacts, vmStatus } from './vm-facts.ts';
 import { VmMigration } from './vm-migration.ts';
+import type { VmStepOptions } from './vm-steps.ts';
 
 /** What the other QEMU has to be brought to. */
 export interface VmDeviceView {
@@ -68,11 +69,7 @@ export class VmSource {
     const { status: migration = 'none' } = await this.migration.info();
     if (!['none', 'completed', 'failed', 'cancelled'].includes(migration))
       throw new Fault('EBUSY', `another migration of the source QEMU is ${migration}`);
-    const known = await this.qmp.execute('query-migrate-capabilities');
-    const names = (known as readonly { readonly capability: string }[]).map(
-      (each) => each.capability,
-    );
-    if (!names.includes('pause-before-switchover'))
+    if (!(await this.migration.knows('pause-before-switchover')))
       throw new Fault('EOPNOTSUPP', 'this QEMU cannot pause before the switch-over');
     const vf = await askVfServer(this.vf.path, 'vf');
     configWrites(readConfig(this.vf.device), vf.irq);
@@ -125,6 +122,46 @@ export class VmSource {
     return (await this.#requests.ask('rewrite')).pages ?? 0;
   }
 
+  /**
+   * Has QEMU send RAM until it has stopped the vCPUs for the rest.
+   *
+   * @param uri where to: `tcp:`, `unix:`, `file:`
+   * @throws {Fault} EIO with QEMU's words, ECANCELED, ENODEV
+   */
+  async copyRam(uri: string, { signal, onEvent }: VmStepOptions<never>): Promise<void> {
+    await this.qmp.execute('migrate', { uri });
+    const paused = this.migration.until('pre-switchover', signal);
+    void this.migration.tell(paused, (progress) => onEvent?.({ type: 'ram', progress }));
+    await paused;
+  }
+
+  /**
+   * Makes sure that a guest that goes on after it was saved changes nothing that belongs to what was
+   * saved.
+   * @throws {Fault} EOPNOTSUPP when it has a disk that it can write to
+   */
+  async checkDisks(): Promise<void> {
+    const disks = (await this.qmp.execute('query-block')) as readonly {
+      readonly device: string;
+      readonly qdev?: string;
+      readonly inserted?: { readonly ro: boolean };
+    }[];
+    const [disk] = disks.filter(({ inserted }) => inserted?.ro === false);
+    if (disk === undefined) return;
+    const name = disk.qdev ?? disk.device;
+    throw new Fault('EOPNOTSUPP', `the guest would go on and write to its disk ${name}`, {
+      hint: 'without --resume disk and memory stay as they belong together',
+    });
+  }
+
+  /** Lets a guest go on whose state was saved. @throws {Fault} EIO, ENODEV */
+  async cont(): Promise<void> {
+    // QEMU says that it has completed a little before it can go on.
+    while ((await vmStatus(this.qmp)) === 'finish-migrate');
+    await this.qmp.execute('cont');
+    await this.migration.event('RESUME');
+  }
+
   /** Lets QEMU send the rest. @throws {Fault} EIO, ENODEV */
   async goOn(): Promise<void> {
     await this.qmp.execute('migrate-continue', { state: 'pre-switchover' });
@@ -157,6 +194,7 @@ export class VmSource {
     await this.migration.capabilities({
       'pause-before-switchover': false,
       'x-ignore-shared': false,
+      ...((await this.migration.knows('mapped-ram')) ? { 'mapped-ram': false } : {}),
     });
   }
 
