@@ -21,8 +21,10 @@
 #define GIB(n) ((uint64_t)(n) << 30)
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-/* Long enough for a slow emulator; a device that needs it is broken. */
-#define WAIT_NS (10 * 1000 * 1000 * 1000LL)
+/* Long enough for a slow emulator: a device that needs it is broken. The loop, whose device is moved
+ * meanwhile, sets it higher. */
+extern int64_t wait_limit_ns;
+#define WAIT_NS wait_limit_ns
 
 /* A PAT index with write-back caching and two-way coherency on Xe2 and Xe3 (xe_pat.c
  * xe2_pat_table), and the first one with compression, which only WC buffers may use. */
@@ -207,7 +209,8 @@ extern const struct test_group query_group, memory_group, bind_group, page_group
 
 /* ---- loop.c ---- */
 
-/* The self-checking mix of `--loop`; returns the exit status. */
-int run_loop(const char *path, unsigned int seconds);
+/* The self-checking mix of `--loop` and the companions that are named in `with` (NULL: none), parted
+ * by commas; returns the exit status. */
+int run_loop(const char *path, unsigned int seconds, char *with);
 
 #endif
