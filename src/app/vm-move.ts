@@ -135,6 +135,7 @@ class VmMove {
         beforePhase: (phase) => this.#beforePhase(phase),
       });
       await this.#log.enter('cont');
+      await this.#target.checkVf();
       if (this.#source.ran) await this.#target.cont();
       if (this.#options.transparent === true) await this.#target.interrupt();
       await this.#log.enter('done');
@@ -180,10 +181,10 @@ class VmMove {
       await this.#log.enter('copy');
     } else if (phase === 'run') {
       await this.#log.enter('switch');
+      const view = await this.#viewing;
       await this.#goingOn;
       await this.#target.migration.until('completed', this.#options.signal);
       await this.#log.enter('replay');
-      const view = await this.#viewing;
       if (view !== undefined && !this.#isWithout('config-replay')) await this.#target.replay(view);
       await Promise.all([
         this.#target.checkPaused(),

@@ -167,9 +167,16 @@ export class VmSource {
     await this.qmp.execute('migrate-continue', { state: 'pre-switchover' });
   }
 
-  /** From here on the VF does not run again before a reset. @throws {Fault} EINVAL, ENODEV */
+  /**
+   * From here on the VF does not run again before a reset; nor does it when its server is gone.
+   * @throws {Fault} EINVAL when the VF is not in STOP; ETIMEDOUT
+   */
   async fence(): Promise<void> {
-    await this.#requests.ask('fence');
+    try {
+      await this.#requests.ask('fence');
+    } catch (error) {
+      if ((await this.vf.probe().catch(() => null)) !== undefined) throw error;
+    }
   }
 
   /**

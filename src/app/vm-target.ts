@@ -1,5 +1,6 @@
 /** The QEMU that waits for a VM, and the VF in it. */
 import { Fault } from '../base/fault.ts';
+import { MIG_STATE, migStateName } from '../vfio/migration-state.ts';
 import type { QmpClient } from './qmp.ts';
 import { type ToolAnswer, ToolRequests } from './tool-request.ts';
 import type { VfConnection } from './vf-connection.ts';
@@ -105,6 +106,13 @@ export class VmTarget {
   async checkPaused(): Promise<void> {
     const status = await vmStatus(this.qmp);
     if (status !== 'paused') throw new Fault('EIO', `the target QEMU is ${status}, not paused`);
+  }
+
+  /** Sees whether the VF that the guest will find still runs. @throws {Fault} ENOTCONN, EIO */
+  async checkVf(): Promise<void> {
+    const state = await this.vf.device.migrationState();
+    if (state !== MIG_STATE.RUNNING)
+      throw new Fault('EIO', `the target VF is in ${migStateName(state)}, not RUNNING`);
   }
 
   /**
