@@ -1,10 +1,13 @@
 /** The small requests of a tool to the server of a VF: `{ ask: op }` of `control-client.ts`. */
+import type { CounterSnapshot } from '../gpu/counters.ts';
 import { askServer, type ReadyRequest, readyRequest } from './control-client.ts';
 
 /** What a tool can ask for. */
 export type ToolOperation =
   /** What of the VF no other message tells. */
   | 'vf'
+  /** What the VF was made to do. */
+  | 'counters'
   /** Tell the VMM which memory the VF wrote; see `rewriteDirty`. */
   | 'rewrite'
   /** Go on without a word to the driver: between the load of a state and RUNNING. */
@@ -25,6 +28,9 @@ export interface ToolAnswer {
   readonly vmmPid?: number | undefined;
   /** `vf`: whether the writes of the VF to guest memory can be logged. */
   readonly dmaLogging?: boolean | undefined;
+  /** `counters`: the number of the VF as it is now, and what was counted. */
+  readonly vfid?: number | undefined;
+  readonly counters?: CounterSnapshot | undefined;
   /** `rewrite`: pages that the VF had written, and messages that told of them. */
   readonly pages?: number | undefined;
   readonly messages?: number | undefined;

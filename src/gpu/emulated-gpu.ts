@@ -23,6 +23,7 @@ import { EngineTurns, eventLoopTurns } from './engine-turns.ts';
 import { GpuFaults } from './faults.ts';
 import { fuseRegisters } from './fuse-registers.ts';
 import { type CarriedPtes, Ggtt } from './ggtt.ts';
+import { ccsRuns } from './guc/ccs-section.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
 import { hasBegun, hasStarted } from './guc/vf-start.ts';
@@ -207,6 +208,7 @@ export class EmulatedGpu {
       ggtt: this.#ggtt.window(vfid),
       vram: this.#vram?.object(vfid),
       gucs: this.#gucs,
+      ccs: ccsRuns(this.#function(vfid).flatCcs),
     });
   }
 
