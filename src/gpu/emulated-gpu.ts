@@ -25,7 +25,7 @@ import { fuseRegisters } from './fuse-registers.ts';
 import { type CarriedPtes, Ggtt } from './ggtt.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
-import type { PrecopyOptions } from './precopy/vram-tracker.ts';
+import type { PrecopyOptions } from './precopy/change-finder.ts';
 import { VfFunction } from './vf-function.ts';
 import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
 

@@ -53,6 +53,7 @@ export const libc = {
   mmap: native<Numbers<6>>('mmap', RESULT, [ADDRESS, SIZE, 'int', 'int', FD, RESULT]),
   munmap: native<Numbers<2>>('munmap', 'int', [ADDRESS, SIZE]),
   poll: native<Numbers<3>>('poll', 'int', [ADDRESS, 'ulong', 'int']),
+  pread64: native<Numbers<4>>('pread64', RESULT, [FD, ADDRESS, SIZE, RESULT]),
   prctl: native<Numbers<2>>('prctl', 'int', ['int', 'ulong']),
   read: native<Numbers<3>>('read', RESULT, [FD, ADDRESS, SIZE]),
   // What one message carries fits an int: the kernel moves at most 2 GiB at once.

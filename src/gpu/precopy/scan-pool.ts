@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { Fault } from '../../base/fault.ts';
 import type { DigestKey } from '../../sys/block-digest.ts';
 import { type BlockTable, type BlockTableMemory, CONTROL } from './block-table.ts';
-import type { BlockScanner, ScanScope } from './scan.ts';
+import type { BlockScanner, ScanOrder } from './scan.ts';
 
 /** What a scanning thread is started with. */
 export interface ScanWorkerData {
@@ -22,7 +22,7 @@ export interface ScanWorkerData {
 
 /** A message to a scanning thread. */
 export type ToScanWorker =
-  | { readonly type: 'pass'; readonly scope: ScanScope; readonly percent: number }
+  | { readonly type: 'pass'; readonly order: ScanOrder; readonly percent: number }
   | { readonly type: 'close' };
 /** Its answer: its part of a pass is over. */
 export type FromScanWorker = 'done';
@@ -51,12 +51,12 @@ class ScanThread {
   }
 
   /** @throws {Fault} EIO when the thread is gone */
-  pass(scope: ScanScope, percent: number): Promise<void> {
+  pass(order: ScanOrder, percent: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#settle = (failure) => (failure === undefined ? resolve() : reject(failure));
       if (this.#failure !== undefined) return this.#end(this.#failure);
       this.#worker.ref();
-      this.#worker.postMessage({ type: 'pass', scope, percent } satisfies ToScanWorker);
+      this.#worker.postMessage({ type: 'pass', order, percent } satisfies ToScanWorker);
     });
   }
 
@@ -98,18 +98,18 @@ export class ScanPool {
   }
 
   /**
-   * Compares the blocks once.
+   * Looks at the blocks once.
    *
    * @param percent of a core that may be used: 100 times the threads for all of them
    * @returns blocks that were found changed, undefined when the pass was called off
    * @throws {Fault} EIO when a thread failed
    */
-  async pass(scope: ScanScope, percent = Number.POSITIVE_INFINITY): Promise<number | undefined> {
+  async pass(order: ScanOrder, percent = Number.POSITIVE_INFINITY): Promise<number | undefined> {
     const { control } = this.#table;
     await this.#passing;
     if (this.#closed) return undefined;
     control.fill(0);
-    const passing = this.#threads.length === 0 ? this.#here(scope) : this.#there(scope, percent);
+    const passing = this.#threads.length === 0 ? this.#here(order) : this.#there(order, percent);
     this.#passing = passing.catch(() => {});
     await passing;
     return control[CONTROL.STOP] === 0 ? control[CONTROL.FOUND] : undefined;
@@ -129,16 +129,17 @@ export class ScanPool {
     this.#closed = true;
     await this.stop();
     await Promise.all(this.#threads.map((thread) => thread.close()));
+    this.#local.close();
   }
 
-  async #here(scope: ScanScope): Promise<void> {
-    while (this.#local.step(scope)) await new Promise((resolve) => setImmediate(resolve));
+  async #here(order: ScanOrder): Promise<void> {
+    while (this.#local.step(order)) await new Promise((resolve) => setImmediate(resolve));
   }
 
-  async #there(scope: ScanScope, percent: number): Promise<void> {
+  async #there(order: ScanOrder, percent: number): Promise<void> {
     const count = Math.min(this.#threads.length, Math.ceil(percent / WHOLE_CORE));
     const each = Math.min(WHOLE_CORE, percent / count);
     const used = this.#threads.slice(0, count);
-    await Promise.all(used.map((thread) => thread.pass(scope, each)));
+    await Promise.all(used.map((thread) => thread.pass(order, each)));
   }
 }

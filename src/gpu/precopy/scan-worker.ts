@@ -18,13 +18,14 @@ function rest(workMs: number, percent: number): void {
 
 port.on('message', (message: ToScanWorker) => {
   if (message.type === 'close') {
+    scanner.close();
     port.close();
     return;
   }
-  const { scope, percent } = message;
+  const { order, percent } = message;
   for (;;) {
     const startedAt = performance.now();
-    if (!scanner.step(scope)) break;
+    if (!scanner.step(order)) break;
     if (percent < 100) rest(performance.now() - startedAt, percent);
   }
   port.postMessage('done' satisfies FromScanWorker);
