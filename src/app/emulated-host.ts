@@ -30,12 +30,15 @@ export interface EmulatedHostOptions extends ProvisioningProfile {
   readonly precopyBudget?: number | undefined;
   /** How it looks; `auto` unless given. */
   readonly precopyFind?: PrecopyFind | undefined;
-  /** Threads for it; as many as there are cores unless given, 0 for none of their own. */
+  /** Threads for it; as many as there are cores, at most 8, unless given; 0 for none of their own. */
   readonly precopyThreads?: number | undefined;
 }
 
 /** Percent of a core; a pass over 8 GiB then takes about two seconds. */
 const DEFAULT_PRECOPY_BUDGET = 25;
+
+/** More threads than that wait for memory. */
+const MOST_THREADS = 8;
 
 /** One emulated GPU with its PF driver. */
 export class EmulatedHost implements VfHost {
@@ -67,7 +70,7 @@ export class EmulatedHost implements VfHost {
   ): Promise<EmulatedHost> {
     const { platform, vfs, deviceId, revisionId, gucVersion } = options;
     const precopy = {
-      threads: options.precopyThreads ?? availableParallelism(),
+      threads: options.precopyThreads ?? Math.min(availableParallelism(), MOST_THREADS),
       budgetPercent: options.precopyBudget ?? DEFAULT_PRECOPY_BUDGET,
       find: options.precopyFind,
       vmmPid,

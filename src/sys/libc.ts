@@ -61,6 +61,7 @@ export const libc = {
   recvmsg: native<Numbers<3>>('recvmsg', 'int', [FD, ADDRESS, 'int']),
   send: native<Numbers<4>>('send', 'int', [FD, ADDRESS, 'int', 'int']),
   sendmsg: native<Numbers<3>>('sendmsg', 'int', [FD, ADDRESS, 'int']),
+  setpriority: native<Numbers<3>>('setpriority', 'int', ['int', 'uint', 'int']),
   setsockopt: native<Numbers<5>>('setsockopt', 'int', [FD, 'int', 'int', ADDRESS, 'int']),
   shutdown: native<Numbers<2>>('shutdown', 'int', [FD, 'int']),
   socket: native<Numbers<3>>('socket', FD, ['int', 'int', 'int']),
