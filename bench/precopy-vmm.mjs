@@ -22,7 +22,7 @@ const control = new Int32Array(memory);
 const vmm = await VfioUserClient.connect(socket);
 const [area] = vmm.regionInfo(BAR2).areas;
 const mapping = vmm.mapArea(area);
-const noise = new Uint8Array(MIB);
+const noise = randomFillSync(new Uint8Array(MIB));
 let seed = 12345;
 
 /** A block below `bytes`, at random. */
