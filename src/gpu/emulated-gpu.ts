@@ -28,7 +28,7 @@ import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
 import { hasBegun, hasStarted } from './guc/vf-start.ts';
 import { noFixup } from './guc/vf-state.ts';
-import type { PrecopyOptions } from './precopy/vram-tracker.ts';
+import type { PrecopyOptions } from './precopy/change-finder.ts';
 import { VfFunction } from './vf-function.ts';
 import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
 

@@ -62,6 +62,7 @@ describe('compression metadata of VRAM in the GuC state', () => {
       gtType: 'main',
       contexts: 1,
       doorbells: 0,
+  now: 0,
       vramSize: VRAM,
       firmware: { major: 70, minor: 58, patch: 0 },
       abi: { major: 1, minor: 27, patch: 0 },
