@@ -26,7 +26,7 @@ import { type CarriedPtes, Ggtt } from './ggtt.ts';
 import { ccsRuns } from './guc/ccs-section.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
-import { hasBegun, hasStarted } from './guc/vf-start.ts';
+import { hasBegun, isSettled } from './guc/vf-start.ts';
 import { noFixup } from './guc/vf-state.ts';
 import type { PrecopyOptions } from './precopy/change-finder.ts';
 import { VfFunction } from './vf-function.ts';
@@ -198,7 +198,7 @@ export class EmulatedGpu {
   unready(vfid: number): boolean {
     this.#check(vfid);
     const sessions = this.#gucs.map((guc) => guc.session(vfid));
-    return sessions.some(hasBegun) && !sessions.every(hasStarted);
+    return sessions.some(hasBegun) && !sessions.every(isSettled);
   }
 
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */

@@ -9,6 +9,7 @@ import {
   H2G_ACTION,
   MAILBOX_ACTION,
 } from '../../src/xe/guc/vf-actions.ts';
+import { LRC_FIRST_COMMAND, LRC_PPHWSP_SIZE, LRC_REG } from '../../src/xe/lrc.ts';
 import { GUC_INTR } from '../../src/xe/memirq.ts';
 import {
   control,
@@ -283,16 +284,23 @@ describe('a VF that is moved', () => {
     now += 600;
     expect([gpu.unready(1), target.unready(1)]).toEqual([false, false]);
     for (const gt of [0, 1]) control(gpu, gt, 'RESUME');
-    // The first that stock xe gives up when it leaves.
-    register(7, 0x119, CONTEXT_TYPE.COMPRESSION_SAVE << 1);
+    // One for compression metadata, whose ring stock xe empties when it leaves.
+    const lrc = LAYOUT.g2h + 0x6000;
+    const setLrc = (index: number, value: number) =>
+      media.memory.setUint32(lrc + LRC_PPHWSP_SIZE + index * 4, value, true);
+    setLrc(LRC_FIRST_COMMAND, 0x1100_1001);
+    setLrc(LRC_REG.CTX_RING_TAIL, 24);
+    setLrc(LRC_REG.CTX_RING_CTL, 1);
+    register(7, media.ggtt - QUOTA.ggttStart + lrc + 0x119, CONTEXT_TYPE.COMPRESSION_SAVE << 1);
     expect(gpu.unready(1)).toBe(false);
-    media.send(H2G_ACTION.SCHED_CONTEXT_MODE_SET, [7, 0]);
-    now += 5000;
+    setLrc(LRC_REG.CTX_RING_HEAD, 24);
     expect(gpu.unready(1)).toBe(true);
-    media.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
-    media.boot();
-    optIn(media);
-    expect(startingFor(1000)).toBe(true);
+    setLrc(LRC_REG.CTX_RING_HEAD, 0);
+    expect(gpu.unready(1)).toBe(false);
+    // Then its memory is something else's.
+    setLrc(LRC_FIRST_COMMAND, 0);
+    expect(gpu.unready(1)).toBe(true);
+    setLrc(LRC_FIRST_COMMAND, 0x1100_1001);
     main.mailbox(MAILBOX_ACTION.VF2GUC_VF_RESET);
     expect(gpu.unready(1)).toBe(true);
     main.boot();

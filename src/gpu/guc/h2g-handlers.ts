@@ -19,7 +19,7 @@ import { postEvent } from './g2h.ts';
 import { GucError } from './guc-error.ts';
 import { relayToPf } from './relay.ts';
 import type { VfSession } from './vf-session.ts';
-import { noteEnd, noteStart } from './vf-start.ts';
+import { noteContext, noteStart } from './vf-start.ts';
 import type { GucContext } from './vf-state.ts';
 
 /**
@@ -95,7 +95,7 @@ function registerMulti(session: VfSession, hxg: Uint32Array): number {
 function deregisterContext(session: VfSession, hxg: Uint32Array): number {
   const context = contextOf(session, dword(hxg, 1));
   const { id } = context;
-  noteEnd(session, context);
+  noteContext(session, context.lrcs);
   const { contexts, doorbells } = session.vf.runtime;
   session.scheduler.forget(session, context);
   contexts.delete(id);
@@ -116,7 +116,6 @@ function schedContextModeSet(session: VfSession, hxg: Uint32Array): number {
     postEvent(session, G2H_ACTION.SCHED_CONTEXT_MODE_DONE, context.id, 1);
     session.scheduler.enable(session, context);
   } else {
-    noteEnd(session, context);
     session.scheduler.disable(session, context);
   }
   return 0;

@@ -250,7 +250,5 @@ function decodeFixup(from: Reader, into: VfRuntime): void {
 }
 
 function decodeStart(from: Reader, into: VfRuntime, { now }: StateOwner): void {
-  const age = from.next();
-  if (age !== NONE && age > START_QUIET_MS) refuse(`a start ${age} ms ago is over`);
-  into.startSignAt = age === NONE ? Number.POSITIVE_INFINITY : now - age;
+  into.startSignAt = now - from.upTo(START_QUIET_MS, 'the age of a start');
 }

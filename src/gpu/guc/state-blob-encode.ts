@@ -65,10 +65,9 @@ export function encodeSections(
       optional: true,
       dwords: [fixup.marker, fixup.told ? 1 : 0],
     });
-  const { startSignAt } = runtime;
-  const startAge = Math.max(0, Math.ceil(now - startSignAt));
-  const dwords = [startSignAt === Number.POSITIVE_INFINITY ? NONE : startAge];
-  if (startAge < START_QUIET_MS) sections.push({ id: STATE_SECTION.START, optional: true, dwords });
+  const startAge = Math.ceil(now - runtime.startSignAt);
+  if (startAge < START_QUIET_MS)
+    sections.push({ id: STATE_SECTION.START, optional: true, dwords: [startAge] });
   return sections;
 }
 

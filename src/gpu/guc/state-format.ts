@@ -49,10 +49,7 @@ export const STATE_SECTION = {
    * that it does not notice goes on from there.
    */
   FIXUP: 16,
-  /**
-   * Milliseconds since the driver did something that belongs to its start, unless that is over; NONE
-   * when it has begun to leave.
-   */
+  /** Milliseconds since the driver did something that belongs to its start, unless that is over. */
   START: 17,
 } as const;
 

@@ -130,10 +130,7 @@ export interface VfRuntime {
   readonly unsent: UnsentMessage[];
   /** Id of the next page fault, 16 bits. */
   nextFault: number;
-  /**
-   * When the driver last did something that belongs to its start, ms of the GuC's clock; infinite from
-   * when it has begun to leave.
-   */
+  /** When the driver last did something that belongs to its start, ms of the GuC's clock. */
   startSignAt: number;
   /** Of a restored state: where the driver stood in a recovery when it was saved, if it was in one. */
   savedFixup: VfFixup | undefined;
