@@ -19,6 +19,8 @@ import { saveVm } from '../dist/app/vm-save.js';
 /** How long QEMU may take to start, and the guest to show that it lives. */
 const QEMU_MS = 60_000;
 const JOBS_MS = 30_000;
+/** Until the sockets of a QEMU that has ended are known to be closed. */
+const LEFT_MS = 100;
 /** The loop of jobs is longer than any run; it is ended by a signal. */
 const LOOP_SECONDS = 86_400;
 const XE_VFIO = fileURLToPath(new URL('../bin/xe-vfio', import.meta.url));
@@ -185,8 +187,13 @@ export class MovedVm {
       if (event.type === 'step' && event.step === 'done') this.movedTo(target);
     };
     const places = { from: this.#qmp, to: target.path };
+    const left = this.session.ended;
     try {
-      return await moveVm({ ...places, transparent, onEvent, ...options });
+      const result = await moveVm({ ...places, transparent, onEvent, ...options });
+      // What is said to the guest now would otherwise go to the QEMU that it has left.
+      await left;
+      await delay(LEFT_MS);
+      return result;
     } catch (error) {
       await target.qemu.kill();
       throw error;

@@ -45,7 +45,12 @@ export class VmGuard {
   static async start(move: GuardedMove): Promise<VmGuard> {
     // A process runs what was built, also when this file is run as its source.
     const program = fileURLToPath(new URL('../../dist/app/vm-guard-worker.js', import.meta.url));
-    const child = fork(program, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], detached: true });
+    const child = fork(program, {
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      detached: true,
+      // What this process was started with, such as a program on its command line, is not for it.
+      execArgv: [],
+    });
     await new Promise<void>((resolve, reject) => {
       child.once('message', () => resolve());
       const failed = () => reject(new Fault('EIO', 'the guard of the move does not start'));
