@@ -1,9 +1,18 @@
 /** The whole device, from a doorbell to the interrupt: real command streamers under a real scheduler. */
 import { afterEach, describe, expect, test } from 'vitest';
 import { EmulatedGpu } from '../../src/gpu/emulated-gpu.ts';
+import { XePf } from '../../src/pf/xe-pf.ts';
 import { EventFd } from '../../src/sys/eventfd.ts';
-import { H2G_ACTION, MAILBOX_ACTION } from '../../src/xe/guc/vf-actions.ts';
-import { BB_END, bbStart, GGTT_BIT, NOOP, sdi, USER_INTERRUPT } from './engine/assembler.ts';
+import { GUC_CLASS, H2G_ACTION, MAILBOX_ACTION } from '../../src/xe/guc/vf-actions.ts';
+import {
+  BB_END,
+  bbStart,
+  GGTT_BIT,
+  memCopy,
+  NOOP,
+  sdi,
+  USER_INTERRUPT,
+} from './engine/assembler.ts';
 import { SubmittingVf } from './guc/engine-gpu.ts';
 import {
   control,
@@ -133,5 +142,73 @@ describe('a context on a command streamer', () => {
     driver.send(H2G_ACTION.SCHED_CONTEXT, [1]);
     await until(() => data() === 2);
     expect(target.counters(1).snapshot().faults).toEqual({});
+  });
+});
+
+/** A clock of which each look takes a while, and turns that only the test gives. */
+class SteppedTurns {
+  time = 0;
+  turn: () => number = () => Number.POSITIVE_INFINITY;
+  readonly now = () => {
+    this.time += 0.02;
+    return this.time;
+  };
+  readonly source = {
+    attach: (turn: () => number) => {
+      this.turn = turn;
+      return { wake: () => {}, close: () => {} };
+    },
+  };
+
+  run(ms: number): void {
+    for (const end = this.time + ms; this.time < end; ) this.turn();
+  }
+}
+
+describe('VFs that copy without end', () => {
+  const COPY_SIZE = 4096;
+
+  /** A context on the copy engine whose batch copies a page, over and over again. */
+  function copyForEver(vf: SubmittingVf): void {
+    const view = new DataView(vf.images.buffer);
+    const put = (page: number, dwords: readonly number[]) => {
+      for (const [n, dword] of dwords.entries()) view.setUint32(page * 4096 + n * 4, dword, true);
+    };
+    const regs: ReadonlyArray<readonly [index: number, value: number]> = [
+      [0x01, 0x1108_1019],
+      [0x03, 0x0009_0009],
+      [0x07, 16],
+      [0x09, vf.page(RING_PAGE)],
+      [0x0b, 1],
+    ];
+    for (const [index, value] of regs) view.setUint32(3 * 4096 + index * 4, value, true);
+    put(RING_PAGE, [...bbStart(vf.page(BATCH_PAGE), 0), NOOP]);
+    const copy = memCopy(vf.page(DATA_PAGE), vf.page(DATA_PAGE + 2), COPY_SIZE);
+    put(BATCH_PAGE, [...copy, ...bbStart(vf.page(BATCH_PAGE), 0)]);
+    vf.start(1, { engineClass: GUC_CLASS.BLITTER });
+  }
+
+  test.each([
+    [10, 10],
+    [10, 30],
+    [80, 20],
+  ])('move bytes by their shares: slices of %i and %i ms', (first, second) => {
+    const turns = new SteppedTurns();
+    const gpu = new EmulatedGpu({ platform: 'ptl', turns: turns.source, now: turns.now });
+    open.push(gpu);
+    const pf = new XePf({ device: gpu.device });
+    pf.enableVfs(2);
+    pf.provisioning.setExecQuantum(1, first);
+    pf.provisioning.setExecQuantum(2, second);
+    for (const vfid of [1, 2]) {
+      const { ggttStart, ggttSize, contexts, doorbells } = pf.vfConfig(vfid);
+      const quota = { ggttStart, ggttSize, vram: 0, contexts, doorbells };
+      copyForEver(new SubmittingVf(gpu, vfid, quota, 'main'));
+    }
+    turns.run(800);
+    const [one = 0, two = 0] = [1, 2].map((vfid) => gpu.counters(vfid).snapshot().copiedBytes);
+    expect(one + two).toBeGreaterThan(1000 * COPY_SIZE);
+    expect(one / (one + two)).toBeCloseTo(first / (first + second), 1);
+    expect([1, 2].map((vfid) => gpu.counters(vfid).snapshot().faults)).toEqual([{}, {}]);
   });
 });
