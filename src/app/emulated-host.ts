@@ -5,6 +5,7 @@ import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
 import type { TurnSource } from '../gpu/engine/contracts.ts';
+import type { PrecopyFind } from '../gpu/precopy/change-finder.ts';
 import { CAPABILITY, type FirmwareVersion, type VfProfile } from '../migration/vf-profile.ts';
 import type { ProvisioningProfile } from '../pf/provisioning-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
@@ -31,12 +32,17 @@ export interface EmulatedHostOptions extends ProvisioningProfile {
   readonly linuxFlags?: boolean | undefined;
   /** Percent of a core that looking for changes may take while a VF is pre-copied; 25 unless given. */
   readonly precopyBudget?: number | undefined;
-  /** Threads for it; as many as there are cores unless given, 0 for none of their own. */
+  /** How it looks; `auto` unless given. */
+  readonly precopyFind?: PrecopyFind | undefined;
+  /** Threads for it; as many as there are cores, at most 8, unless given; 0 for none of their own. */
   readonly precopyThreads?: number | undefined;
 }
 
 /** Percent of a core; a pass over 8 GiB then takes about two seconds. */
 const DEFAULT_PRECOPY_BUDGET = 25;
+
+/** More threads than that wait for memory. */
+const MOST_THREADS = 8;
 
 /** One emulated GPU with its PF driver. */
 export class EmulatedHost implements VfHost {
@@ -57,14 +63,22 @@ export class EmulatedHost implements VfHost {
    * Makes the GPU and enables its VFs.
    *
    * @param turns where the engines get their turns from; the thread's event loop unless given
-   * @throws {Fault} EINVAL for what the platform does not have and for a list that is not one of all VFs, EPERM for VRAM on an integrated part,
+   * @param vmmPid the process that has the BARs of a VF mapped, undefined while it is not known
+   * @throws {Fault} EINVAL for what the platform does not have and for a list that is not one of all
+   * VFs, EPERM for VRAM on an integrated part,
    * ENOSPC when the quotas do not fit
    */
-  static async create(options: EmulatedHostOptions, turns?: TurnSource): Promise<EmulatedHost> {
+  static async create(
+    options: EmulatedHostOptions,
+    turns?: TurnSource,
+    vmmPid?: (vfid: number) => number | undefined,
+  ): Promise<EmulatedHost> {
     const { platform, vfs, deviceId, revisionId, gucVersion } = options;
     const precopy = {
-      threads: options.precopyThreads ?? availableParallelism(),
+      threads: options.precopyThreads ?? Math.min(availableParallelism(), MOST_THREADS),
       budgetPercent: options.precopyBudget ?? DEFAULT_PRECOPY_BUDGET,
+      find: options.precopyFind,
+      vmmPid,
     };
     const gpu = new EmulatedGpu({ platform, deviceId, revisionId, gucVersion, turns, precopy });
     try {

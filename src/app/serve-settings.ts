@@ -1,10 +1,13 @@
 /** The use case serve: settings as a person gives them, made into what a host serves. */
 import { Fault } from '../base/fault.ts';
+import type { PrecopyFind } from '../gpu/precopy/change-finder.ts';
 import { parseVersion } from '../migration/profile-json.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { platformByName } from '../xe/platforms.ts';
 import { ServedHost } from './serve.ts';
 import type { ServedSocket } from './serve-messages.ts';
+
+export { PRECOPY_FINDS } from '../gpu/precopy/change-finder.ts';
 
 /** What to serve, as given on a command line; what is left out is the platform's or a fair share. */
 export interface ServeSettings {
@@ -39,6 +42,8 @@ export interface ServeSettings {
   readonly linuxFlags?: boolean | undefined;
   /** Percent of a core that looking for changes may take during a pre-copy. */
   readonly precopyBudget?: number | undefined;
+  /** How it looks for them. */
+  readonly precopyFind?: PrecopyFind | undefined;
   /** Names of the emulated PFs, the first of which is served. */
   readonly pfNames?: readonly string[] | undefined;
 }
@@ -70,6 +75,7 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     pollUs,
     linuxFlags,
     precopyBudget,
+    precopyFind: settings.precopyFind,
     pfNames: settings.pfNames,
     gucVersion,
     revisionId: settings.revision,

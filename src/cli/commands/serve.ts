@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { enabledVfs } from '../../app/linux-host.ts';
 import { ServedHost, type VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
-import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
+import { PRECOPY_FINDS, type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { counterLines } from '../counter-output.ts';
 import { UsageFault } from '../exit-codes.ts';
@@ -80,6 +80,14 @@ export function define(command: Command, context: CommandContext): void {
       '--precopy-budget <percent>',
       'percent of a core that looking for changed VRAM may take while a VF is pre-copied (25)',
       integerOption(1, 100 * MAX_CORES),
+    )
+    .addOption(
+      new Option(
+        '--precopy-find <way>',
+        "find VRAM that a processor changed by page tables, by digests of all of it, or by page tables where the VMM's mappings can be seen",
+      )
+        .choices(PRECOPY_FINDS)
+        .default('auto'),
     )
     .option('--linux-flags', "exactly Linux's migration flags: no pre-copy")
     .option(
