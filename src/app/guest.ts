@@ -2,7 +2,7 @@
  * The use case guest: VFs of an emulated GPU are served to a stock Linux guest under stock QEMU,
  * whose xe driver probes them and whose GPU exerciser, if wanted, works on them.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Fault } from '../base/fault.ts';
@@ -113,6 +113,9 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
     vfs: vfids.length,
     vramSize: options.vramSize ?? defaultVram(platform, vfids.length),
     sockets: vfids.map((vfid) => ({ vfid, path: socketOf(vfid) })),
+  }).catch(async (error: unknown) => {
+    await rmdir(directory);
+    throw error;
   });
   host.events.on((event) => onEvent({ type: 'server', event }));
   let session: GuestSession | undefined;
@@ -155,15 +158,18 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       counters,
     };
   } catch (error) {
-    if (signal.aborted) throw new Fault('ECANCELED', 'the guest was called off', { cause: error });
-    await keepConsoleLog(session, kernelLog);
-    throw withLog(error, kernelLog);
+    const fault = signal.aborted
+      ? new Fault('ECANCELED', 'the guest was called off', { cause: error })
+      : error;
+    throw session === undefined ? fault : await withConsoleLog(fault, session, kernelLog);
   } finally {
     signal.removeEventListener('abort', cancel);
     await session?.kill();
     await host.stop();
     for (const name of ['initramfs.cpio', 'console.sock', 'control.sock', 'console.log'])
       await rm(join(directory, name), { force: true });
+    // What is left is the log; where there is none, nothing.
+    await rmdir(directory).catch(() => {});
   }
 }
 
@@ -209,14 +215,14 @@ function isGood({ devices, exercises }: GuestWork, vfs: number): boolean {
   return usable.length === vfs && exercises.every(({ ok }) => ok);
 }
 
-/** What the console showed is all that is left of a guest that ended early. */
-async function keepConsoleLog(session: GuestSession | undefined, path: string): Promise<void> {
-  if (session === undefined) return;
+/** What the console showed is all that is left of a guest that ended early: it is kept, and named. */
+async function withConsoleLog(
+  error: unknown,
+  session: GuestSession,
+  path: string,
+): Promise<unknown> {
   const text = await readFile(session.consoleLog, 'utf8').catch(() => '');
   await writeFile(path, text.replaceAll('\r', ''));
-}
-
-function withLog(error: unknown, path: string): unknown {
   if (!(error instanceof Fault) || error.hint !== undefined) return error;
   return new Fault(error.code, error.message, {
     cause: error,

@@ -1,6 +1,8 @@
 /** Stock Linux guests with VFs of an emulated PF, out of the guest rig (docs/guest-rig.md). */
+import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { GUEST_PATH } from '../../src/app/guest-initramfs.ts';
+import { guestShell } from '../../src/app/guest-shell.ts';
 import { PLATFORMS } from '../../src/xe/platforms.ts';
 import {
   failures,
@@ -129,6 +131,18 @@ describe.each(['ptl', 'bmg'] as const)('a stock guest with two %s VFs', (platfor
     const results = await Promise.all([0, 1].map((index) => running().exercise(index, QUICK)));
     expect(results.flatMap(failures)).toEqual([]);
     await running().expectCleanLog();
+  });
+
+  it('gives a shell on its console', async (context) => {
+    needRig(context);
+    const input = new PassThrough();
+    const output = new PassThrough();
+    const shell = guestShell(running().session, { input, output, columns: 132, rows: 43 });
+    input.end('stty size; echo $((6 * 7)) in $(tty)\nexit\n');
+    await shell;
+    const text = output.setEncoding('utf8').read() as string;
+    expect(text).toContain('43 132');
+    expect(text).toContain('42 in /dev/ttyS0');
   });
 
   it('switches itself off', async (context) => {
