@@ -105,7 +105,8 @@ export async function measureChanges(
   const data = await device.setMigrationState(MIG_STATE.PRE_COPY);
   if (data === undefined) throw new Fault('EIO', 'PRE_COPY opened no data file');
   try {
-    await readAway(data, Number.POSITIVE_INFINITY, signal);
+    const { initialBytes: first } = await device.precopyInfo();
+    await readAway(data, Number.POSITIVE_INFINITY, signal, first);
     const startedAt = performance.now();
     let bytes = 0;
     let elapsed = 0;
@@ -127,10 +128,19 @@ export async function measureChanges(
   }
 }
 
-/** Reads until the momentary end or the time; returns how many bytes there were. */
-async function readAway(data: MigrationData, until: number, signal?: AbortSignal): Promise<number> {
+/**
+ * Reads until the momentary end, the time, or so many bytes: what changes as fast as it is read has
+ * no end.
+ * @returns how many bytes there were
+ */
+async function readAway(
+  data: MigrationData,
+  until: number,
+  signal?: AbortSignal,
+  most = Number.POSITIVE_INFINITY,
+): Promise<number> {
   let bytes = 0;
-  while (performance.now() < until) {
+  while (performance.now() < until && bytes < most) {
     if (signal?.aborted === true) throw new Fault('ECANCELED', 'the forecast was called off');
     try {
       const views = await data.read(PIECE);

@@ -161,8 +161,8 @@ class PrecopyRounds {
   }
 
   /**
-   * Moves bytes until the momentary end, or, once the first pass is over, for as long as a round
-   * takes: a source that changes as fast as it is read has no end.
+   * Moves bytes until the momentary end, or, as a source that changes as fast as it is read has none,
+   * to the end of the first pass; later for as long as a round takes.
    */
   async #drain(first: boolean): Promise<PrecopyInfo> {
     const until = this.#run.now() + ROUND_MS;
@@ -179,7 +179,9 @@ class PrecopyRounds {
       this.#bytes += bytes;
       this.#busyMs += this.#run.now() - startedAt;
       this.#run.moved(this.#bytes, Math.max(total, this.#bytes));
-      if (!first && this.#run.now() > until) return await this.#info();
+      if (first ? this.#bytes < total : this.#run.now() <= until) continue;
+      const info = await this.#info();
+      if (!first || info.initialBytes === 0) return info;
     }
   }
 
