@@ -1,36 +1,7 @@
 /* CCS metadata: 8 bytes for each 4 KiB page of a surface (XY_CTRL_SURF_COPY_BLT). */
 #include <string.h>
 
-#include "fixture.h"
-
-#define CCS_BYTES_PER_PAGE 8
-
-struct compressed {
-  struct fixture f;
-  struct buffer surface, metadata, result;
-};
-
-static void create(struct compressed *c, const struct device *device, const struct engine *engine,
-                   const struct drm_xe_mem_region *region, uint32_t pages) {
-  struct drm_xe_vm_bind_op op;
-
-  fixture_create(&c->f, device, engine, KIB(4));
-  buffer_create_caching(&c->surface, &c->f.vm, pages * KIB(4), region,
-                        DRM_XE_GEM_CPU_CACHING_WC);
-  c->surface.address = vm_reserve(&c->f.vm, c->surface.size, MIB(2));
-  op = bind_map(&c->surface, 0, c->surface.size, c->surface.address);
-  op.pat_index = PAT_COMPRESSED;
-  bind_and_wait(&c->f.vm, &op, 1);
-  buffer_bound(&c->metadata, &c->f.vm, pages * CCS_BYTES_PER_PAGE, NULL);
-  buffer_bound(&c->result, &c->f.vm, pages * CCS_BYTES_PER_PAGE, NULL);
-}
-
-static void read_back(struct compressed *c, uint32_t pages, const void *want) {
-  memset(c->result.map, 0xee, pages * CCS_BYTES_PER_PAGE);
-  ccs_read(&c->f.batch, c->result.address, c->surface.address, pages);
-  fixture_run(&c->f);
-  check_bytes("metadata", c->result.map, want, pages * CCS_BYTES_PER_PAGE);
-}
+#include "compressed.h"
 
 /* In every memory: what was written is read back, the whole and a part, and pages are apart. */
 static void round_trip(const struct device *device, const struct engine *engine) {
@@ -40,17 +11,14 @@ static void round_trip(const struct device *device, const struct engine *engine)
   for (unsigned int i = 0; i < device->region_count; i++) {
     struct compressed c;
 
-    create(&c, device, engine, &device->regions[i], PAGES);
+    compressed_create(&c, device, engine, &device->regions[i], PAGES);
     fill_random(want, sizeof(want), 11 + i);
-    memcpy(c.metadata.map, want, sizeof(want));
-    ccs_write(&c.f.batch, c.surface.address, c.metadata.address, PAGES);
-    fixture_run(&c.f);
-    read_back(&c, PAGES, want);
+    compressed_write(&c, 0, PAGES, want);
+    compressed_check(&c, PAGES, want);
     /* Sixteen pages in the middle are overwritten with what belongs to the first sixteen. */
-    ccs_write(&c.f.batch, c.surface.address + 100 * KIB(4), c.metadata.address, 16);
-    fixture_run(&c.f);
+    compressed_write(&c, 100, 16, want);
     memmove(want + 100 * CCS_BYTES_PER_PAGE, want, 16 * CCS_BYTES_PER_PAGE);
-    read_back(&c, PAGES, want);
+    compressed_check(&c, PAGES, want);
   }
 }
 
@@ -62,15 +30,110 @@ static void beside_data(const struct device *device, const struct engine *engine
   for (unsigned int i = 0; i < device->region_count; i++) {
     struct compressed c;
 
-    create(&c, device, engine, &device->regions[i], PAGES);
+    compressed_create(&c, device, engine, &device->regions[i], PAGES);
     for (uint32_t word = 0; word < PAGES * 1024; word++) c.surface.dwords[word] = word * 3;
     fill_random(want, sizeof(want), 21);
-    memcpy(c.metadata.map, want, sizeof(want));
-    ccs_write(&c.f.batch, c.surface.address, c.metadata.address, PAGES);
-    fixture_run(&c.f);
+    compressed_write(&c, 0, PAGES, want);
     for (uint32_t word = 0; word < PAGES * 1024; word++)
       check_dword("data after the metadata was written", c.surface.dwords[word], word * 3);
-    read_back(&c, PAGES, want);
+    compressed_check(&c, PAGES, want);
+  }
+}
+
+enum { DATA_PAGES = 64, DATA_SIZE = DATA_PAGES * 4096 };
+
+/* A surface and plain memory with data that can be compressed, and the same on the CPU's side. */
+struct data {
+  struct compressed c;
+  struct buffer plain;
+  uint32_t want[DATA_SIZE / 4];
+};
+
+static void data_create(struct data *data, const struct device *device,
+                        const struct engine *engine, const struct drm_xe_mem_region *region) {
+  compressed_create(&data->c, device, engine, region, DATA_PAGES);
+  buffer_bound(&data->plain, &data->c.f.vm, DATA_SIZE, NULL);
+  for (uint32_t i = 0; i < ARRAY_SIZE(data->want); i++) data->want[i] = 0x01010101 * (i / 256);
+}
+
+/* Has the blitter write the data through a page that compresses. */
+static void data_write(struct data *data) {
+  memcpy(data->plain.map, data->want, DATA_SIZE);
+  mem_copy(&data->c.f.batch, data->c.surface.address, data->plain.address, DATA_SIZE);
+  fixture_run(&data->c.f);
+}
+
+/* Whether the blitter reads the data through such a page. */
+static bool data_is_there(struct data *data) {
+  memset(data->plain.map, 0xee, DATA_SIZE);
+  mem_copy(&data->c.f.batch, data->plain.address, data->c.surface.address, DATA_SIZE);
+  fixture_run(&data->c.f);
+  return memcmp(data->plain.map, data->want, DATA_SIZE) == 0;
+}
+
+/* The surface's own bytes, through a page that does not compress. */
+static uint64_t raw_address(struct data *data) {
+  struct buffer *surface = &data->c.surface;
+  uint64_t address = vm_reserve(surface->vm, surface->size, MIB(2));
+  struct drm_xe_vm_bind_op op = bind_map(surface, 0, surface->size, address);
+
+  op.pat_index = PAT_UNCACHED;
+  bind_and_wait(surface->vm, &op, 1);
+  return address;
+}
+
+/* Compressed data are what they were as long as their metadata are, and go elsewhere with them. */
+static void with_data(const struct device *device, const struct engine *engine) {
+  static uint8_t metadata[DATA_PAGES * CCS_BYTES_PER_PAGE], spoilt[sizeof(metadata)];
+  static const uint8_t zeros[sizeof(metadata)];
+  static struct data one, two;
+
+  data_create(&one, device, engine, vram_region(device));
+  data_write(&one);
+  compressed_read(&one.c, DATA_PAGES, metadata);
+  check(memcmp(metadata, zeros, sizeof(zeros)) != 0, "nothing was compressed");
+  check(data_is_there(&one), "compressed data are not what was written");
+  for (size_t i = 0; i < sizeof(metadata); i++) spoilt[i] = ~metadata[i];
+  compressed_write(&one.c, 0, DATA_PAGES, spoilt);
+  check(!data_is_there(&one), "compressed data are the same with other metadata");
+  compressed_write(&one.c, 0, DATA_PAGES, metadata);
+  check(data_is_there(&one), "compressed data do not come back with their metadata");
+
+  /* To another surface, as a driver moves it: the bytes as they are, then the metadata. */
+  data_create(&two, device, engine, vram_region(device));
+  struct drm_xe_vm_bind_op op =
+      bind_map(&two.c.surface, 0, DATA_SIZE, vm_reserve(&one.c.f.vm, DATA_SIZE, MIB(2)));
+  op.pat_index = PAT_UNCACHED;
+  bind_and_wait(&one.c.f.vm, &op, 1);
+  mem_copy(&one.c.f.batch, op.addr, raw_address(&one), DATA_SIZE);
+  fixture_run(&one.c.f);
+  compressed_write(&two.c, 0, DATA_PAGES, metadata);
+  check(data_is_there(&two), "compressed data that were copied are not what was written");
+}
+
+/* Compressed data that the driver moves to the other memory and back are the same in both. */
+static void moved(const struct device *device, const struct engine *engine) {
+  const struct drm_xe_mem_region *vram = vram_region(device);
+  static const uint8_t zeros[DATA_PAGES * CCS_BYTES_PER_PAGE];
+  static uint8_t metadata[sizeof(zeros)];
+  static struct data data;
+  struct fixture *f = &data.c.f;
+
+  if (!vram) skip("an integrated GPU has no VRAM");
+  compressed_create_movable(&data.c, device, engine, DATA_PAGES);
+  buffer_bound(&data.plain, &f->vm, DATA_SIZE, NULL);
+  for (uint32_t round = 0; round < 3; round++) {
+    for (uint32_t i = 0; i < ARRAY_SIZE(data.want); i++)
+      data.want[i] = 0x01010101 * (i / 256 + round);
+    buffer_prefetch(&data.c.surface, vram);
+    data_write(&data);
+    compressed_read(&data.c, DATA_PAGES, metadata);
+    check(memcmp(metadata, zeros, sizeof(zeros)) != 0, "nothing was compressed");
+    buffer_prefetch(&data.c.surface, &device->regions[0]);
+    check_bytes("in system memory", data.c.surface.map, data.want, DATA_SIZE);
+    check(data_is_there(&data), "the GPU does not read it in system memory");
+    buffer_prefetch(&data.c.surface, vram);
+    check(data_is_there(&data), "the GPU does not read it back in VRAM");
   }
 }
 
@@ -81,16 +144,12 @@ static void of_two_buffers(const struct device *device, const struct engine *eng
 
   memset(ones, 0x11, sizeof(ones));
   memset(twos, 0x22, sizeof(twos));
-  create(&one, device, engine, &device->regions[0], PAGES);
-  create(&two, device, engine, &device->regions[0], PAGES);
-  memcpy(one.metadata.map, ones, sizeof(ones));
-  memcpy(two.metadata.map, twos, sizeof(twos));
-  ccs_write(&one.f.batch, one.surface.address, one.metadata.address, PAGES);
-  ccs_write(&two.f.batch, two.surface.address, two.metadata.address, PAGES);
-  fixture_run(&one.f);
-  fixture_run(&two.f);
-  read_back(&one, PAGES, ones);
-  read_back(&two, PAGES, twos);
+  compressed_create(&one, device, engine, &device->regions[0], PAGES);
+  compressed_create(&two, device, engine, &device->regions[0], PAGES);
+  compressed_write(&one, 0, PAGES, ones);
+  compressed_write(&two, 0, PAGES, twos);
+  compressed_check(&one, PAGES, ones);
+  compressed_check(&two, PAGES, twos);
 }
 
 /* A buffer that is not to be compressed cannot be bound so. */
@@ -115,6 +174,8 @@ static void refusals(const struct device *device, const struct engine *unused) {
 static const struct test_case cases[] = {
     {"ccs.round-trip", ON_COPY, round_trip},
     {"ccs.beside-data", ON_COPY, beside_data},
+    {"ccs.with-data", ON_COPY, with_data},
+    {"ccs.moved", ON_COPY, moved},
     {"ccs.of-two-buffers", ON_COPY, of_two_buffers},
     {"ccs.refusals", 0, refusals},
 };

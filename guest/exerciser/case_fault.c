@@ -5,43 +5,19 @@
 
 #include "fixture.h"
 
-#define LONG_RUNNING DRM_XE_VM_CREATE_FLAG_LR_MODE
-#define FAULTING (DRM_XE_VM_CREATE_FLAG_LR_MODE | DRM_XE_VM_CREATE_FLAG_FAULT_MODE)
-
-/* As fixture_create, with a VM whose jobs end with a user fence only. */
-static void long_running(struct fixture *f, const struct device *device,
-                         const struct engine *engine, uint32_t flags) {
-  vm_create(&f->vm, device, flags);
-  queue_create(&f->queue, &f->vm, engine);
-  batch_create(&f->batch, &f->vm, KIB(16));
-  buffer_bound(&f->data, &f->vm, KIB(4), NULL);
-}
-
-/* Ends the batch, runs it, and says what waiting for its fence ended with. */
-static int run_to_fence(struct fixture *f) {
-  static uint64_t value;
-  struct drm_xe_sync sync = user_fence(f->data.address + 0xff8, ++value);
-  uint64_t address = f->batch.buffer.address;
-
-  batch_end(&f->batch);
-  f->batch.count = 0;
-  check_errno("EXEC", try_exec(&f->queue, address, &sync, 1), 0);
-  return wait_user_fence(f->vm.device, f->data.bytes + 0xff8, value, f->queue.id, WAIT_NS);
-}
-
 static void runs(const struct device *device, const struct engine *engine, uint32_t flags) {
   struct fixture f;
   struct buffer more;
 
-  long_running(&f, device, engine, flags);
+  fixture_create_flags(&f, device, engine, KIB(4), flags);
   store_dword(&f.batch, f.data.address, 0x1a);
-  check_errno("WAIT_USER_FENCE", run_to_fence(&f), 0);
+  check_errno("WAIT_USER_FENCE", fixture_run_to_fence(&f), 0);
   check_dword("stored", f.data.dwords[0], 0x1a);
   /* Memory that is bound while the queue is there. */
   buffer_bound(&more, &f.vm, KIB(64), vram_region(device));
   for (uint32_t page = 0; page < 16; page++)
     store_dword(&f.batch, more.address + KIB(4) * page, page + 1);
-  check_errno("WAIT_USER_FENCE", run_to_fence(&f), 0);
+  check_errno("WAIT_USER_FENCE", fixture_run_to_fence(&f), 0);
   for (uint32_t page = 0; page < 16; page++)
     check_dword("page", more.dwords[1024 * page], page + 1);
 }
@@ -59,12 +35,12 @@ static void serviced_by_the_blitter(const struct device *device, const struct en
   struct fixture f;
   struct buffer from, to;
 
-  long_running(&f, device, engine, FAULTING);
+  fixture_create_flags(&f, device, engine, KIB(4), FAULTING);
   buffer_bound(&from, &f.vm, KIB(256), NULL);
   buffer_bound(&to, &f.vm, KIB(256), vram_region(device));
   fill_random(from.map, KIB(256), 3);
   mem_copy(&f.batch, to.address, from.address, KIB(200));
-  check_errno("WAIT_USER_FENCE", run_to_fence(&f), 0);
+  check_errno("WAIT_USER_FENCE", fixture_run_to_fence(&f), 0);
   check_bytes("copied", to.map, from.map, KIB(200));
 }
 
@@ -73,13 +49,13 @@ static void immediate(const struct device *device, const struct engine *engine) 
   struct buffer buffer;
   struct drm_xe_vm_bind_op op;
 
-  long_running(&f, device, engine, FAULTING);
+  fixture_create_flags(&f, device, engine, KIB(4), FAULTING);
   buffer_create(&buffer, &f.vm, KIB(64), NULL);
   op = bind_map(&buffer, 0, buffer.size, vm_reserve(&f.vm, buffer.size, KIB(64)));
   op.flags = DRM_XE_VM_BIND_FLAG_IMMEDIATE;
   bind_and_wait(&f.vm, &op, 1);
   store_dword(&f.batch, op.addr, 9);
-  check_errno("WAIT_USER_FENCE", run_to_fence(&f), 0);
+  check_errno("WAIT_USER_FENCE", fixture_run_to_fence(&f), 0);
   check_dword("stored", buffer.dwords[0], 9);
 }
 
@@ -91,12 +67,12 @@ static void unmapped(const struct device *device, const struct engine *engine) {
   struct xe_vm_fault *faults;
   unsigned int count;
 
-  long_running(&f, device, engine, FAULTING);
+  fixture_create_flags(&f, device, engine, KIB(4), FAULTING);
   address = vm_reserve(&f.vm, KIB(64), KIB(64)) + KIB(8);
   store_dword(&f.batch, f.data.address, 1);
-  check_errno("WAIT_USER_FENCE", run_to_fence(&f), 0);
+  check_errno("WAIT_USER_FENCE", fixture_run_to_fence(&f), 0);
   store_dword(&f.batch, address, 1);
-  check_errno("WAIT_USER_FENCE after a fault", run_to_fence(&f), EIO);
+  check_errno("WAIT_USER_FENCE after a fault", fixture_run_to_fence(&f), EIO);
   check(queue_banned(&f.queue), "the queue is not banned");
   check_errno("EXEC on a banned queue", try_exec(&f.queue, f.batch.buffer.address, NULL, 0),
               ECANCELED);
@@ -124,17 +100,17 @@ static void read_only(const struct device *device, const struct engine *engine) 
   struct buffer buffer;
   struct drm_xe_vm_bind_op op;
 
-  long_running(&f, device, engine, FAULTING);
+  fixture_create_flags(&f, device, engine, KIB(4), FAULTING);
   buffer_create(&buffer, &f.vm, KIB(64), NULL);
   op = bind_map(&buffer, 0, buffer.size, vm_reserve(&f.vm, buffer.size, KIB(64)));
   op.flags = DRM_XE_VM_BIND_FLAG_READONLY;
   bind_and_wait(&f.vm, &op, 1);
   buffer.dwords[0] = 0x4ead;
   copy_dword(&f.batch, f.data.address, op.addr);
-  check_errno("WAIT_USER_FENCE", run_to_fence(&f), 0);
+  check_errno("WAIT_USER_FENCE", fixture_run_to_fence(&f), 0);
   check_dword("read", f.data.dwords[0], 0x4ead);
   store_dword(&f.batch, op.addr, 0xbad);
-  check_errno("WAIT_USER_FENCE after a write", run_to_fence(&f), EIO);
+  check_errno("WAIT_USER_FENCE after a write", fixture_run_to_fence(&f), EIO);
   check_dword("after a write", buffer.dwords[0], 0x4ead);
   check(queue_banned(&f.queue), "the queue is not banned");
 }
@@ -154,13 +130,13 @@ static void cpu_mirror(const struct device *device, const struct engine *engine)
   check(area != MAP_FAILED, "mmap: %s", strerrorname_np(errno));
   op.addr = ((uintptr_t)area + MIB(2) - 1) & ~(MIB(2) - 1);
   op.range = MIB(4);
-  long_running(&f, device, engine, FAULTING);
+  fixture_create_flags(&f, device, engine, KIB(4), FAULTING);
   bind_and_wait(&f.vm, &op, 1);
   memory = (uint32_t *)(uintptr_t)op.addr;
   memory[1] = 0x5e1f;
   copy_dword(&f.batch, f.data.address, op.addr + 4);
   store_dword(&f.batch, op.addr + MIB(3), 0xf00d);
-  check_errno("WAIT_USER_FENCE", run_to_fence(&f), 0);
+  check_errno("WAIT_USER_FENCE", fixture_run_to_fence(&f), 0);
   check_dword("read by the GPU", f.data.dwords[0], 0x5e1f);
   check_dword("read by the CPU", memory[MIB(3) / 4], 0xf00d);
 }
@@ -170,10 +146,7 @@ static void scratch(const struct device *device, const struct engine *engine) {
   struct fixture f;
   uint64_t nothing;
 
-  vm_create(&f.vm, device, DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE);
-  queue_create(&f.queue, &f.vm, engine);
-  batch_create(&f.batch, &f.vm, KIB(4));
-  buffer_bound(&f.data, &f.vm, KIB(4), NULL);
+  fixture_create_flags(&f, device, engine, KIB(4), DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE);
   nothing = vm_reserve(&f.vm, MIB(2), MIB(2)) + KIB(16);
   poke(&f, nothing, 0x5c7a);
   check_dword("read", peek(&f, nothing), 0);
@@ -192,7 +165,7 @@ static void refusals(const struct device *device, const struct engine *unused) {
   check_errno("no overcommit without fault mode",
               try_vm_create(&vm, device, DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT), EINVAL);
   check_errno("unknown flag", try_vm_create(&vm, device, 1u << 20), EINVAL);
-  long_running(&f, device, &device->engines[0], LONG_RUNNING);
+  fixture_create_flags(&f, device, &device->engines[0], KIB(4), LONG_RUNNING);
   batch_end(&f.batch);
   check_errno("out-fence of a long-running job",
               try_exec(&f.queue, f.batch.buffer.address, &sync, 1), EOPNOTSUPP);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "companions.h"
 #include "fixture.h"
 
 /* Moving a device takes long. */
@@ -36,11 +37,9 @@ struct worker {
   uint8_t want[SLOTS][SLOT_SIZE];
 };
 
-static volatile sig_atomic_t stop_asked;
-
 static void ask_stop(int number) {
   (void)number;
-  stop_asked = 1;
+  loop_ends = 1;
 }
 
 /* sum += STEP; then LAPS times hash = (hash + sum) ^ sum, each of which is stored. The last lap
@@ -125,7 +124,7 @@ static bool finish_job(struct worker *worker) {
   int error, status;
 
   if (worker->lost) return false;
-  error = syncobj_wait(device, worker->done, PATIENCE_NS);
+  error = syncobj_wait(device, worker->done, WAIT_NS);
   status = error ? -error : syncobj_status(device, worker->done);
   if (status != 1) {
     printf("# %s job %llu: ended with %s\n", name, job, strerrorname_np(-status));
@@ -163,7 +162,7 @@ static void worker_create(struct worker *worker, struct vm *vm, const struct eng
     buffer_bound(&worker->slots, vm, SLOTS * SLOT_SIZE, vram_region(vm->device));
 }
 
-int run_loop(const char *path, unsigned int seconds) {
+int run_loop(const char *path, unsigned int seconds, char *with) {
   static struct worker workers[MAX_ENGINES];
   struct device device;
   struct vm vm;
@@ -173,13 +172,15 @@ int run_loop(const char *path, unsigned int seconds) {
 
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGINT, &action, NULL);
+  wait_limit_ns = PATIENCE_NS;
+  if (!companions_start(path, with)) return 2;
   device_open(&device, path);
   vm_create(&vm, &device, 0);
   for (unsigned int i = 0; i < device.engine_count; i++)
     worker_create(&workers[i], &vm, &device.engines[i]);
   end = now_ns() + seconds * 1000000000ull;
   next_line = now_ns() + 1000000000ull;
-  while (!stop_asked && now_ns() < end) {
+  while (!loop_ends && now_ns() < end) {
     unsigned int running = 0;
 
     for (unsigned int i = 0; i < device.engine_count; i++)
@@ -196,12 +197,15 @@ int run_loop(const char *path, unsigned int seconds) {
         running++;
     }
     if (now_ns() >= next_line) {
-      printf("jobs %llu bad %llu\n", jobs, bad);
+      printf("jobs %llu bad %llu\n", jobs + companions_jobs(), bad + companions_bad());
       fflush(stdout);
       next_line = now_ns() + 1000000000ull;
     }
     if (running == 0) break;
   }
+  companions_end();
+  jobs += companions_jobs();
+  bad += companions_bad();
   printf("total jobs %llu bad %llu\n", jobs, bad);
   fflush(stdout);
   return bad || jobs == 0 ? 1 : 0;

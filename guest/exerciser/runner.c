@@ -12,6 +12,8 @@
 
 #define CASE_LIMIT_NS (60 * 1000 * 1000 * 1000LL)
 
+int64_t wait_limit_ns = 10 * 1000 * 1000 * 1000LL;
+
 /* Shared between the runner and the case's process. */
 static char *detail_text;
 

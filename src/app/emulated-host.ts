@@ -24,6 +24,10 @@ export interface EmulatedHostOptions extends ProvisioningProfile {
   readonly deviceId?: number | undefined;
   readonly revisionId?: number | undefined;
   readonly gucVersion?: FirmwareVersion | undefined;
+  /** Time slices of VFs 1, 2 and so on, ms, where they are not to be all alike; one for each VF. */
+  readonly execQuantaMs?: readonly number[] | undefined;
+  /** The same for their preemption timeouts, microseconds. */
+  readonly preemptTimeoutsUs?: readonly number[] | undefined;
   /** Exactly Linux's migration flags: no pre-copy. */
   readonly linuxFlags?: boolean | undefined;
   /** Percent of a core that looking for changes may take while a VF is pre-copied; 25 unless given. */
@@ -60,7 +64,8 @@ export class EmulatedHost implements VfHost {
    *
    * @param turns where the engines get their turns from; the thread's event loop unless given
    * @param vmmPid the process that has the BARs of a VF mapped, undefined while it is not known
-   * @throws {Fault} EINVAL for what the platform does not have, EPERM for VRAM on an integrated part,
+   * @throws {Fault} EINVAL for what the platform does not have and for a list that is not one of all
+   * VFs, EPERM for VRAM on an integrated part,
    * ENOSPC when the quotas do not fit
    */
   static async create(
@@ -80,7 +85,11 @@ export class EmulatedHost implements VfHost {
       if (options.vramSize !== undefined && !gpu.platform.discrete)
         throw new Fault('EPERM', `${gpu.platform.title} has no VRAM`, { hint: 'leave --vram out' });
       const pf = new XePf({ device: gpu.device });
-      await pf.enableVfs(vfs, options);
+      pf.enableVfs(vfs, options);
+      eachVf(vfs, options.execQuantaMs, (vfid, ms) => pf.provisioning.setExecQuantum(vfid, ms));
+      eachVf(vfs, options.preemptTimeoutsUs, (vfid, us) =>
+        pf.provisioning.setPreemptTimeout(vfid, us),
+      );
       return new EmulatedHost(gpu, pf, vfs, options.linuxFlags === true);
     } catch (error) {
       gpu.close();
@@ -159,4 +168,16 @@ export class EmulatedHost implements VfHost {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Gives each VF its value. @throws {Fault} EINVAL when there is not one for each */
+function eachVf(
+  vfs: number,
+  values: readonly number[] | undefined,
+  give: (vfid: number, value: number) => void,
+): void {
+  if (values === undefined) return;
+  if (values.length !== vfs)
+    throw new Fault('EINVAL', `${values.length} values are not one for each of ${vfs} VFs`);
+  for (const [n, value] of values.entries()) give(n + 1, value);
 }

@@ -5,6 +5,7 @@ import { UnixSocket } from '../sys/unix-socket.ts';
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { MigrationData } from '../vfio/vfio-device.ts';
 import { requestControl } from '../vfio-user/control-request.ts';
+import { answerIn } from './control-client.ts';
 import { decodeHandover, type HandoverState } from './handover-state.ts';
 import { HANDOVER_VERSION, HandoverWire } from './handover-wire.ts';
 import { type HomedVf, populateVram } from './rehome.ts';
@@ -34,8 +35,8 @@ export interface TakenVf {
 /**
  * Asks the server at `path` to hand over.
  *
- * @throws {Fault} ENOENT, ECONNREFUSED when nobody serves it; EPROTO for a server of another version;
- * what it says
+ * @throws {Fault} ENOENT, ECONNREFUSED when nobody serves it; EOPNOTSUPP when it knows no hand-over;
+ * EPROTO, what it says
  */
 export function offerOf(path: string): {
   readonly offer: HandoverOffer;
@@ -43,20 +44,16 @@ export function offerOf(path: string): {
 } {
   const request = { takeover: { version: HANDOVER_VERSION } };
   const { told, fds } = requestControl(path, request, HANDOVER_TIMEOUT_MS);
-  const answer = told as
-    | { readonly takeover?: HandoverOffer; readonly error?: { message: string; hint?: string } }
-    | undefined;
   const [fd, ...more] = fds;
   for (const each of more) closeFd(each);
-  if (answer?.takeover === undefined || fd === undefined) {
+  try {
+    const offer = answerIn(told, 'takeover', path) as unknown as HandoverOffer;
+    if (fd === undefined) throw new Fault('EPROTO', 'the server offers itself without a socket');
+    return { offer, wire: new HandoverWire(new UnixSocket(fd), HANDOVER_TIMEOUT_MS) };
+  } catch (error) {
     if (fd !== undefined) closeFd(fd);
-    const { message = 'it does not know how to', hint } = answer?.error ?? {};
-    throw new Fault('EPROTO', `the server does not hand over: ${message}`, hint ? { hint } : {});
+    throw error;
   }
-  return {
-    offer: answer.takeover,
-    wire: new HandoverWire(new UnixSocket(fd), HANDOVER_TIMEOUT_MS),
-  };
 }
 
 /** Prepares the VF that takes a served one's place. @throws {Fault} EINVAL when the guest would notice */
@@ -67,7 +64,6 @@ export async function prepareVf(target: HomedVf, home: VfHome): Promise<Migratio
     throw new Fault('EINVAL', `the GGTT of VF ${vfid} begins at ${start}, not ${home.ggttStart}`);
   const data = await device.setMigrationState(MIG_STATE.RESUMING);
   if (data === undefined) throw new Fault('EIO', 'the new VF takes no data');
-  host.gpu.restoreTransparently(vfid);
   await populateVram(target);
   return data;
 }

@@ -3,7 +3,7 @@
  *
  * An error reply of the vfio-user protocol has room for an errno and nothing else; the reason (which
  * packet of a stream, which quota) would stay in the server's log. Layout: the capability `xe_vfio`
- * with `refusal: { errno, reason, offset?, packet? }`.
+ * with `refusal: { errno, reason, hint?, offset?, packet? }`.
  */
 import type { Fault } from '../base/fault.ts';
 import { decodeFault, encodeFault, fieldsOf } from '../migration/fault-json.ts';

@@ -29,6 +29,10 @@ export interface ServeSettings {
   readonly ggtt?: number | undefined;
   readonly contexts?: number | undefined;
   readonly doorbells?: number | undefined;
+  /** Milliseconds of each VF's turn on the engines; one value for all of them, or one for each. */
+  readonly execQuantum?: readonly number[] | undefined;
+  /** Microseconds in which a VF's contexts have to leave at its end; one value, or one for each. */
+  readonly preemptTimeout?: readonly number[] | undefined;
   /** Such as `70.54.0`. */
   readonly gucVersion?: string | undefined;
   readonly deviceId?: number | undefined;
@@ -77,8 +81,19 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     revisionId: settings.revision,
     vramSize: settings.vram,
     ggttSize: settings.ggtt,
+    execQuantaMs: forEach(vfs, settings.execQuantum),
+    preemptTimeoutsUs: forEach(vfs, settings.preemptTimeout),
     sockets: socketsOf(settings),
   });
+}
+
+/** One value stands for as many as there are VFs. */
+function forEach(
+  vfs: number,
+  values: readonly number[] | undefined,
+): readonly number[] | undefined {
+  const [only] = values ?? [];
+  return values?.length === 1 && only !== undefined ? new Array<number>(vfs).fill(only) : values;
 }
 
 function socketsOf({ served, socket, fd }: ServeSettings): ServedSocket[] {

@@ -101,6 +101,7 @@ class ServingThread {
         reached('streaming');
         const state = await receiveVf(wire, data);
         await target.device.setMigrationState(MIG_STATE.STOP);
+        target.host.gpu.resumeUnnoticed(target.vfid);
         target.host.gpu.adoptBarMemory(target.vfid, state.memory);
         target.device.attach({ ...state.attachment, mappings: [] });
         taken.push({ target, state });

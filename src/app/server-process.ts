@@ -1,7 +1,7 @@
 /** `xe-vfio serve` as a child process. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { ERRNO, type ErrnoName } from '../base/errno.ts';
+import { isErrnoName } from '../base/errno.ts';
 import { Fault } from '../base/fault.ts';
 import type { IpcAnswer } from './serve-ipc.ts';
 import type { ServeAnswers, ServeRequest, ToServer } from './serve-messages.ts';
@@ -100,7 +100,6 @@ export class ServerProcess {
 /** The fault of a process that ended at once, from the three lines that it left. */
 function failureOf(text: string): Fault {
   const [, code = '', reason = ''] = /^cause: (E[A-Z0-9]+) (.*)$/m.exec(text) ?? [];
-  if (Object.hasOwn(ERRNO, code))
-    return new Fault(code as ErrnoName, `a server did not start: ${reason}`);
+  if (isErrnoName(code)) return new Fault(code, `a server did not start: ${reason}`);
   return new Fault('EIO', `a server did not start: ${text.trim()}`);
 }

@@ -1,20 +1,13 @@
-/**
- * Requests of a tool to the server of a VF, beside the vfio-user protocol.
- *
- * Each is a connection of its own: the request rides in the capability `xe_vfio` of the VERSION
- * message, the answer in that of the reply, so that no message is invented and other servers ignore
- * it. Layout: `{ role: "migration", control: { ask: op } }`, answered with
- * `{ control: { answer: {...} } }` or with `{ control: { error: { code, message, hint } } }`.
- */
-import { ERRNO, type ErrnoName } from '../base/errno.ts';
-import { Fault } from '../base/fault.ts';
-import { connectLink } from '../vfio-user/client-connect.ts';
-import { XE_VFIO_CAPABILITY } from './vf-profile-json.ts';
+/** The small requests of a tool to the server of a VF: `{ ask: op }` of `control-client.ts`. */
+import type { CounterSnapshot } from '../gpu/counters.ts';
+import { askServer, type ReadyRequest, readyRequest } from './control-client.ts';
 
 /** What a tool can ask for. */
 export type ToolOperation =
   /** What of the VF no other message tells. */
   | 'vf'
+  /** What the VF was made to do. */
+  | 'counters'
   /** Tell the VMM which memory the VF wrote; see `rewriteDirty`. */
   | 'rewrite'
   /** Go on without a word to the driver: between the load of a state and RUNNING. */
@@ -35,6 +28,9 @@ export interface ToolAnswer {
   readonly vmmPid?: number | undefined;
   /** `vf`: whether the writes of the VF to guest memory can be logged. */
   readonly dmaLogging?: boolean | undefined;
+  /** `counters`: the number of the VF as it is now, and what was counted. */
+  readonly vfid?: number | undefined;
+  readonly counters?: CounterSnapshot | undefined;
   /** `rewrite`: pages that the VF had written, and messages that told of them. */
   readonly pages?: number | undefined;
   readonly messages?: number | undefined;
@@ -47,27 +43,36 @@ export interface ToolAnswer {
  * ECONNREFUSED when nobody serves the VF
  */
 export async function askVfServer(path: string, op: ToolOperation): Promise<ToolAnswer> {
-  const { link, version } = await connectLink(path, {
-    capabilities: { [XE_VFIO_CAPABILITY]: { role: 'migration', control: { ask: op } } },
-  });
-  link.close();
-  const told = objectOf(objectOf(version.json[XE_VFIO_CAPABILITY])?.['control']);
-  const error = objectOf(told?.['error']);
-  if (error !== undefined) {
-    const { code, message } = error;
-    const isKnown = typeof code === 'string' && Object.hasOwn(ERRNO, code);
-    throw new Fault(isKnown ? (code as ErrnoName) : 'EIO', String(message).slice(0, 300));
-  }
-  const answer = objectOf(told?.['answer']);
-  if (answer === undefined)
-    throw new Fault('EOPNOTSUPP', `the server at ${path} knows no request ${op}`, {
-      hint: 'it has to be xe-vfio serve of this version',
-    });
-  return answer;
+  return await askServer(path, { ask: op }, 'answer');
 }
 
-function objectOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Readonly<Record<string, unknown>>)
-    : undefined;
+/** Requests to one server that are made while a guest waits: their connections are made before. */
+export class ToolRequests {
+  readonly #path: string;
+  readonly #ready: ReadyRequest[] = [];
+
+  /** @param path of the VF's socket */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Makes connections for `count` requests. @throws {Fault} ENOENT, ECONNREFUSED */
+  async prepare(count: number): Promise<void> {
+    while (this.#ready.length < count) this.#ready.push(await readyRequest(this.#path));
+  }
+
+  /**
+   * Asks, over a connection that is there already if one is left.
+   *
+   * @throws {Fault} as {@link askVfServer}
+   */
+  async ask(op: ToolOperation): Promise<ToolAnswer> {
+    const ready = this.#ready.pop() ?? (await readyRequest(this.#path));
+    return await ready.ask({ ask: op }, 'answer');
+  }
+
+  /** Ends the connections that were not needed. Idempotent. */
+  close(): void {
+    for (const each of this.#ready.splice(0)) each.close();
+  }
 }

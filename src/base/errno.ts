@@ -80,6 +80,11 @@ export function errnoName(value: number): string {
   return names.get(value) ?? `errno ${value}`;
 }
 
+/** Whether `text` is the name of an errno that this project knows. */
+export function isErrnoName(text: unknown): text is ErrnoName {
+  return typeof text === 'string' && Object.hasOwn(ERRNO, text);
+}
+
 /** The name of errno `value`, or `EIO` when this project does not know it. */
 export function knownErrno(value: number): ErrnoName {
   return names.get(value) ?? 'EIO';

@@ -1,16 +1,19 @@
 /**
- * A fault as JSON: `{ errno, reason, offset?, packet? }`, the last two for a fault in a stream.
+ * A fault as JSON: `{ errno, reason, hint?, offset?, packet? }`, the last two for a fault in a stream.
  */
-import { ERRNO, type ErrnoName } from '../base/errno.ts';
+import { isErrnoName } from '../base/errno.ts';
 import { Fault, StreamFault } from '../base/fault.ts';
 
 /** A reason is not longer than this. */
 const LONGEST = 300;
 
+/** The fields of a JSON object. */
+export type Fields = Readonly<Record<string, unknown>>;
+
 /** The fields of a JSON object, undefined for any other value. */
-export function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | undefined {
+export function fieldsOf(value: unknown): Fields | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Readonly<Record<string, unknown>>)
+    ? (value as Fields)
     : undefined;
 }
 
@@ -18,7 +21,7 @@ export function fieldsOf(value: unknown): Readonly<Record<string, unknown>> | un
 export function encodeFault(fault: Fault): Record<string, unknown> {
   const place =
     fault instanceof StreamFault ? { offset: fault.offset, packet: fault.packet } : undefined;
-  return { errno: fault.code, reason: fault.message, ...place };
+  return { errno: fault.code, reason: fault.message, hint: fault.hint, ...place };
 }
 
 /**
@@ -29,11 +32,13 @@ export function encodeFault(fault: Fault): Record<string, unknown> {
 export function decodeFault(value: unknown): Fault | undefined {
   const told = fieldsOf(value);
   const [errno, reason] = [told?.['errno'], told?.['reason']];
-  if (typeof errno !== 'string' || !Object.hasOwn(ERRNO, errno) || typeof reason !== 'string')
-    return undefined;
-  const code = errno as ErrnoName;
+  if (!isErrnoName(errno) || typeof reason !== 'string') return undefined;
   const text = reason.slice(0, LONGEST);
+  const hint = told?.['hint'];
+  const options = typeof hint === 'string' ? { hint: hint.slice(0, LONGEST) } : {};
   const [offset, packet] = [told?.['offset'], told?.['packet']];
-  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(packet)) return new Fault(code, text);
-  return new StreamFault(code, text, { offset: offset as number, packet: packet as number });
+  if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(packet))
+    return new Fault(errno, text, options);
+  const place = { offset: offset as number, packet: packet as number };
+  return new StreamFault(errno, text, place, options);
 }

@@ -7,7 +7,7 @@ import {
   type Socket,
 } from 'node:net';
 import { createServer as createTlsServer, connect as tlsConnect } from 'node:tls';
-import { ERRNO, type ErrnoName } from '../base/errno.ts';
+import { isErrnoName } from '../base/errno.ts';
 import { Fault } from '../base/fault.ts';
 import { formatNetworkAddress, type NetworkAddress, type TlsIdentity } from './network-address.ts';
 
@@ -20,8 +20,8 @@ export function networkFault(error: unknown, what: string): Fault {
   const { code = '', message } = error as NodeJS.ErrnoException;
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return new Fault('ENOENT', `${what}: there is no host of this name`, { cause: error });
-  if (Object.hasOwn(ERRNO, code))
-    return new Fault(code as ErrnoName, `${what}: ${reasonOf(code, message)}`, { cause: error });
+  if (isErrnoName(code))
+    return new Fault(code, `${what}: ${reasonOf(code, message)}`, { cause: error });
   // What OpenSSL and Node's own checks of certificates say.
   return new Fault('EKEYREJECTED', `${what}: TLS failed: ${message.trim()}`, {
     cause: error,
