@@ -10,10 +10,11 @@
  * `all touched` are the worst case, a processor that has been at every page.
  */
 import { once } from 'node:events';
-import { loadavg } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { connectVf } from '../dist/app/vf-connection.js';
+import { forecast } from '../dist/migration/forecast.js';
 import { save } from '../dist/migration/session-save.js';
 import { newDigestKey, openDigest } from '../dist/sys/block-digest.js';
 import { openLibrary } from '../dist/sys/libc.js';
@@ -27,8 +28,13 @@ const MIB = 2 ** 20;
 const BLOCK = 64 * 1024;
 /** The part of VRAM that a processor works in. */
 const WORKING_SET = 1 / 16;
-/** Bytes above which a stop-copy that takes a link's time alone is computed: seconds, not minutes. */
+/**
+ * Where the stream takes longer than this, only the rate that matters most is measured, and the others
+ * are what the tool's own forecast says: minutes, not an hour.
+ */
 const MEASURED_MS = 15_000;
+/** What goes beside VRAM: the GGTT, above all. */
+const STATE_BYTES = 4 * MIB;
 /** Where pre-copy is to pay: 8 GiB, 1 %/s, 10 Gbit/s, and the milliseconds that it may take. */
 const REACH = { size: 8 * GIB, rate: 1, link: 10, ms: 150 };
 
@@ -133,11 +139,12 @@ export async function precopyDowntime({ folder, quick, table = quick ? QUICK : F
     },
     ...(await execSlowdown({ folder, quick })),
   ];
-  for (const size of table.sizes) rows.push(...(await sizeRows(folder, size, table)));
+  for (const size of table.sizes) rows.push(...(await sizeRows(folder, size, table, read)));
   return rows;
 }
 
-async function sizeRows(folder, size, { links, rates }) {
+async function sizeRows(folder, size, { links, rates }, read) {
+  const scanMs = (bytes) => (bytes * 1000) / (read * availableParallelism());
   const socket = join(folder, 'precopy.sock');
   const vram = `${size / MIB}M`;
   const server = await startServer(['--platform', 'bmg', '--vram', vram, '--socket', socket]);
@@ -147,7 +154,10 @@ async function sizeRows(folder, size, { links, rates }) {
     await vmm.tell({ op: 'fill', size });
     const { device: client } = await connectVf(socket);
     const workingSet = Math.max(BLOCK, size * WORKING_SET);
-    const take = (setting) => takeAway(client, vmm, { size, workingSet, rate: 0, ...setting });
+    const take = async (setting) => {
+      const result = await takeAway(client, vmm, { size, workingSet, rate: 0, ...setting });
+      return setting.precopy ? { ...result, lastPass: lastPassOf(server.log()) } : result;
+    };
     await vmm.tell({ op: 'touch', bytes: workingSet });
     let stream = 0;
     for (const link of links) {
@@ -160,18 +170,27 @@ async function sizeRows(folder, size, { links, rates }) {
       stream = plain.streamBytes;
       const how = computed ? 'stop-copy (computed)' : 'stop-copy';
       rows.push(...timeRows(`${name}, ${how}`, plain, linkMs(stream), linkMs(stream)));
-      for (const rate of rates) {
+      let known;
+      for (const rate of [...rates].sort((a, b) => Number(b === 1) - Number(a === 1))) {
         const setting = { link, rate, precopy: true };
+        if (computed && known !== undefined) {
+          rows.push(...computedRows(`${name}, ${rate} %/s`, known, { size, link, rate, linkMs }));
+          continue;
+        }
         const reach = size === REACH.size && link === REACH.link && rate === REACH.rate;
-        rows.push(...precopyRows(`${name}, ${rate} %/s`, await take(setting), linkMs, reach));
+        const results = [];
+        for (let repeat = 0; repeat < (reach ? 3 : 1); repeat++) results.push(await take(setting));
+        known = results.sort((a, b) => a.downtimeMs - b.downtimeMs)[results.length >> 1];
+        rows.push(...precopyRows(`${name}, ${rate} %/s`, known, linkMs, scanMs, reach));
       }
     }
-    await vmm.tell({ op: 'touch', bytes: size });
-    const [link] = links.filter((one) => one === REACH.link);
-    const linkMs = (bytes) => (bytes * 8) / (link * 1e6);
-    const worst = await take({ link, rate: REACH.rate, precopy: true, workingSet: size });
-    const name = `${sizeText(size)}, ${link} Gbit/s, ${REACH.rate} %/s, all touched`;
-    rows.push(...precopyRows(name, worst, linkMs, false));
+    if (links.includes(REACH.link)) {
+      const { link, rate } = REACH;
+      await vmm.tell({ op: 'touch', bytes: size });
+      const worst = await take({ link, rate, precopy: true, workingSet: size });
+      const name = `${sizeText(size)}, ${link} Gbit/s, ${rate} %/s, all touched`;
+      rows.push(...precopyRows(name, worst, (bytes) => (bytes * 8) / (link * 1e6), scanMs, false));
+    }
     await client.close();
     await vmm.close();
   } finally {
@@ -180,19 +199,48 @@ async function sizeRows(folder, size, { links, rates }) {
   return rows;
 }
 
-/** The bound is the link with what was left; finding it is what pre-copy adds. */
-function precopyRows(name, result, linkMs, reach) {
+/** How the server says that it found the last changes. */
+function lastPassOf(log) {
+  const line = log.split('\n').findLast((text) => text.includes('PF: precopy-stopped'));
+  const { find, because, ms, comparedBytes } = JSON.parse(line);
+  return { find, because, ms, comparedBytes };
+}
+
+/** The bound: reading what was compared with all cores, and the link with what was left. */
+function precopyRows(name, result, linkMs, scanMs, reach) {
   const last = result.phases.find((phase) => phase.name === 'copy')?.bytes ?? 0;
-  const bounds = [linkMs(last), linkMs(result.streamBytes)];
+  const scan = scanMs(result.lastPass.comparedBytes);
+  const bounds = [scan + linkMs(last), scan + linkMs(result.streamBytes)];
   return timeRows(`${name}, pre-copy`, result, ...bounds, reach ? REACH.ms : undefined);
 }
 
-function timeRows(name, { downtimeMs, totalMs }, boundMs, totalBoundMs, reachMs) {
+/** What the forecast makes of a rate, with what was measured at another one. */
+function computedRows(name, known, { size, link, rate, linkMs }) {
+  const lastBytes = STATE_BYTES;
+  const told = forecast({
+    streamBytes: size + lastBytes,
+    bytesPerSecond: (link * 1e9) / 8,
+    dirtyBytesPerSecond: (size * rate) / 100,
+    lastBytes,
+    stopMs: known.lastPass.ms,
+    staleMs: known.lastPass.ms,
+  });
+  const bounds = [linkMs(lastBytes), linkMs(size)];
+  return timeRows(`${name}, pre-copy (computed)`, told, ...bounds);
+}
+
+function timeRows(name, { downtimeMs, totalMs, lastPass }, boundMs, totalBoundMs, reachMs) {
   const load = loadavg()[0];
-  const common = { unit: 'ms', better: 'lower', yardstickName: 'the link alone', load };
-  const reach = reachMs === undefined ? 1.5 : Number((reachMs / boundMs).toFixed(2));
+  const common = {
+    unit: 'ms',
+    better: 'lower',
+    yardstickName: 'memory and link alone',
+    load,
+    lastPass,
+  };
+  const reach = reachMs === undefined ? undefined : Number((reachMs / boundMs).toFixed(2));
   return [
     { ...common, name: `${name}: down`, ours: downtimeMs, yardstick: boundMs, reach },
-    { ...common, name: `${name}: total`, ours: totalMs, yardstick: totalBoundMs, reach: 1.5 },
+    { ...common, name: `${name}: total`, ours: totalMs, yardstick: totalBoundMs },
   ];
 }

@@ -239,9 +239,8 @@ export class ChangeFinder {
     const savedMs = ((now - this.#beganAt) * budgetPercent) / WHOLE_CORE - this.#spentMs;
     const guess = GUESSED_BYTES_PER_MS[this.#watch === undefined ? 'digests' : 'page-tables'];
     const costMs = this.#passCount === 0 ? this.#memory.size / guess : this.#passMs;
-    return savedMs < costMs
-      ? budgetPercent
-      : Math.max(budgetPercent, WHOLE_CORE * Math.max(1, threads - 1));
+    const most = WHOLE_CORE * Math.max(1, threads - 1);
+    return savedMs < costMs ? Math.min(budgetPercent, most) : most;
   }
 
   #rest(ms: number): Promise<void> {

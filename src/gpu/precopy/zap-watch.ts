@@ -1,10 +1,9 @@
 /**
  * Notices what may have taken pages out of a processor's page table, so that a write before it
- * leaves no trace there: the kernel's own work on memory, a VMM that changes its mappings; and
- * writes that need no mapping.
+ * leaves no trace there: the kernel's own work on memory, a VMM that changes its mappings.
  *
  * Source: mm/vmscan.c, mm/khugepaged.c, mm/migrate.c (when they count what /proc/vmstat shows),
- * mm/shmem.c:shmem_file_write_iter, fs/proc/task_mmu.c:show_map_vma.
+ * fs/proc/task_mmu.c:show_map_vma.
  */
 import { readFileSync } from 'node:fs';
 import { fstat } from '../../sys/descriptor.ts';
@@ -22,9 +21,6 @@ const ZAPS: ReadonlySet<string> = new Set([
   'pgmigrate_fail',
 ]);
 
-/** Milliseconds by which the time of a file may lag behind the clock where it counts in jiffies. */
-const TIME_GRAIN_MS = 20;
-
 function zapCounts(): string {
   const lines = readFileSync('/proc/vmstat', 'ascii').split('\n');
   return lines.filter((line) => ZAPS.has(line.slice(0, line.indexOf(' ')))).join();
@@ -32,12 +28,9 @@ function zapCounts(): string {
 
 /** Watches one file of memory from when it is made. */
 export class ZapWatch {
-  readonly #fd: number;
   readonly #size: number;
   readonly #vmmPid: (() => number | undefined) | undefined;
   #zaps = '';
-  #mtimeNs = 0n;
-  #freshlyWritten = false;
   #vmas: string | undefined;
   readonly #mapLine: string;
 
@@ -49,7 +42,6 @@ export class ZapWatch {
    * @throws {Error} where /proc does not show the counters
    */
   constructor(fd: number, size: number, vmmPid?: () => number | undefined) {
-    this.#fd = fd;
     this.#size = size;
     this.#vmmPid = vmmPid;
     const { device, inode } = fstat(fd);
@@ -62,18 +54,10 @@ export class ZapWatch {
   /** @returns why page tables may have forgotten something since the last look; undefined when not */
   look(): string | undefined {
     const zaps = zapCounts();
-    const { mtimeNs } = fstat(this.#fd);
-    const reasons = [
-      this.#vmmPid === undefined ? undefined : this.#lookAtVmm(this.#vmmPid()),
-      zaps === this.#zaps ? undefined : 'the kernel moved or reclaimed memory',
-      mtimeNs === this.#mtimeNs && !this.#freshlyWritten
-        ? undefined
-        : 'the memory was written as a file',
-    ];
+    const moved = zaps !== this.#zaps;
     this.#zaps = zaps;
-    this.#mtimeNs = mtimeNs;
-    this.#freshlyWritten = Number(mtimeNs / 1_000_000n) > Date.now() - TIME_GRAIN_MS;
-    return reasons.find((reason) => reason !== undefined);
+    const remapped = this.#vmmPid === undefined ? undefined : this.#lookAtVmm(this.#vmmPid());
+    return remapped ?? (moved ? 'the kernel moved or reclaimed memory' : undefined);
   }
 
   #lookAtVmm(pid: number | undefined): string | undefined {

@@ -261,6 +261,21 @@ describe('a forecast', () => {
     expect(told.totalMs).toBeGreaterThan(6800);
   });
 
+  test('counts what goes at the end whatever changes, and finding it', () => {
+    const told = forecast({
+      ...way,
+      dirtyBytesPerSecond: 1e8,
+      lastBytes: 5e6,
+      stopMs: 40,
+      staleMs: 250,
+      maxDowntimeMs: 150,
+    });
+    expect(told.fits).toBe(true);
+    // 10 ms of its own, 40 to find it, 4 for what goes last, 20 for what nobody noticed.
+    expect(told.downtimeMs).toBeGreaterThanOrEqual(74);
+    expect(forecast({ ...way, dirtyBytesPerSecond: 0, lastBytes: 5e6 }).downtimeMs).toBe(14);
+  });
+
   test('says so when it changes faster than it goes over', () => {
     const told = forecast({ ...way, dirtyBytesPerSecond: 2e9, maxDowntimeMs: 300 });
     expect(told.fits).toBe(false);
