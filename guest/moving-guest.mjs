@@ -29,6 +29,8 @@ export class MovingGuest {
   /** Path of the socket that QEMU is connected to. */
   socket;
   session;
+  /** The part has VRAM. */
+  discrete;
   /** What the guest calls the VF. */
   device;
   #directory;
@@ -41,6 +43,7 @@ export class MovingGuest {
   constructor(parts) {
     this.#directory = parts.directory;
     this.socket = parts.socket;
+    this.discrete = parts.discrete;
     this.#server = parts.server;
     this.session = parts.session;
     this.#say = parts.say;
@@ -72,7 +75,7 @@ export class MovingGuest {
         files: [{ path: GUEST_PATH.EXERCISER, from: exerciser }],
         moduleArgs: drmDebug === undefined ? {} : { drm: `debug=${drmDebug}` },
       });
-      const guest = new MovingGuest({ directory, socket, server, session, say });
+      const guest = new MovingGuest({ directory, socket, discrete, server, session, say });
       say(`booted in ${(await session.waitBoot()).toFixed(0)} ms`);
       return guest;
     } catch (error) {
