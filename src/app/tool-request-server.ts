@@ -21,6 +21,7 @@ const OPERATIONS: Readonly<Record<ToolOperation, (vf: AskedVf) => Promise<ToolAn
     vmmPid: server.vmmPid,
     dmaLogging: device.dmaLogging,
   }),
+  counters: async ({ vfid, host }) => ({ vfid, counters: host.counters(vfid) }),
   rewrite: async ({ server }) => ({ ...server.rewriteDirty() }),
   unnoticed: async ({ vfid, host }) => {
     host.resumeUnnoticed(vfid);

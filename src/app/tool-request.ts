@@ -1,10 +1,13 @@
 /** The small requests of a tool to the server of a VF: `{ ask: op }` of `control-client.ts`. */
-import { askServer } from './control-client.ts';
+import type { CounterSnapshot } from '../gpu/counters.ts';
+import { askServer, type ReadyRequest, readyRequest } from './control-client.ts';
 
 /** What a tool can ask for. */
 export type ToolOperation =
   /** What of the VF no other message tells. */
   | 'vf'
+  /** What the VF was made to do. */
+  | 'counters'
   /** Tell the VMM which memory the VF wrote; see `rewriteDirty`. */
   | 'rewrite'
   /** Go on without a word to the driver: between the load of a state and RUNNING. */
@@ -25,6 +28,9 @@ export interface ToolAnswer {
   readonly vmmPid?: number | undefined;
   /** `vf`: whether the writes of the VF to guest memory can be logged. */
   readonly dmaLogging?: boolean | undefined;
+  /** `counters`: the number of the VF as it is now, and what was counted. */
+  readonly vfid?: number | undefined;
+  readonly counters?: CounterSnapshot | undefined;
   /** `rewrite`: pages that the VF had written, and messages that told of them. */
   readonly pages?: number | undefined;
   readonly messages?: number | undefined;
@@ -38,4 +44,35 @@ export interface ToolAnswer {
  */
 export async function askVfServer(path: string, op: ToolOperation): Promise<ToolAnswer> {
   return await askServer(path, { ask: op }, 'answer');
+}
+
+/** Requests to one server that are made while a guest waits: their connections are made before. */
+export class ToolRequests {
+  readonly #path: string;
+  readonly #ready: ReadyRequest[] = [];
+
+  /** @param path of the VF's socket */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Makes connections for `count` requests. @throws {Fault} ENOENT, ECONNREFUSED */
+  async prepare(count: number): Promise<void> {
+    while (this.#ready.length < count) this.#ready.push(await readyRequest(this.#path));
+  }
+
+  /**
+   * Asks, over a connection that is there already if one is left.
+   *
+   * @throws {Fault} as {@link askVfServer}
+   */
+  async ask(op: ToolOperation): Promise<ToolAnswer> {
+    const ready = this.#ready.pop() ?? (await readyRequest(this.#path));
+    return await ready.ask({ ask: op }, 'answer');
+  }
+
+  /** Ends the connections that were not needed. Idempotent. */
+  close(): void {
+    for (const each of this.#ready.splice(0)) each.close();
+  }
 }

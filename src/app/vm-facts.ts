@@ -55,6 +55,15 @@ export interface VmFacts {
   readonly status: string;
 }
 
+/** What of a VM another one has to be alike in. */
+export interface VmShape {
+  readonly machine: string;
+  readonly cpus: number;
+  readonly memory: number;
+  readonly backends: readonly Pick<VmMemory, 'id' | 'size' | 'share'>[];
+  readonly vfs: readonly Pick<VmVf, 'id' | 'address'>[];
+}
+
 interface RawPciDevice {
   readonly bus: number;
   readonly slot: number;
@@ -112,8 +121,7 @@ export async function vfsOf(qmp: QmpClient): Promise<VmVf[]> {
     const children = (await qmp.execute('qom-list', { path })) as readonly QomEntry[];
     for (const { name, type } of children) if (type === VF_TYPE) names.push(`${path}/${name}`);
   }
-  const buses = (await qmp.execute('query-pci')) as readonly { devices: readonly RawPciDevice[] }[];
-  const devices = buses.flatMap((bus) => bus.devices.flatMap(withChildren));
+  const devices = await pciDevices(qmp);
   return await Promise.all(
     names.map(async (path) => {
       const id = path.slice(path.lastIndexOf('/') + 1);
@@ -123,16 +131,37 @@ export async function vfsOf(qmp: QmpClient): Promise<VmVf[]> {
         id,
         address: String(await qmp.execute('qom-get', { path, property: 'addr' })),
         place: found && { bus: found.bus, slot: found.slot, function: found.function },
-        bars: (found?.regions ?? []).map(({ bar, size, address }) => ({
-          bar,
-          size,
-          // PCI_BAR_UNMAPPED is all ones.
-          address: address < 0 || address >= 2 ** 63 ? undefined : address,
-        })),
+        bars: found === undefined ? [] : mappedBars(found),
         socket: socketOf(properties),
       };
     }),
   );
+}
+
+/**
+ * The BARs of a device with an id.
+ *
+ * @param id as QEMU knows it
+ * @returns none when there is no such device on a bus that has a number
+ * @throws {Fault} EIO, ENODEV
+ */
+export async function barsOf(qmp: QmpClient, id: string): Promise<VmBar[]> {
+  const found = (await pciDevices(qmp)).find(({ qdev_id }) => qdev_id === id);
+  return found === undefined ? [] : mappedBars(found);
+}
+
+async function pciDevices(qmp: QmpClient): Promise<RawPciDevice[]> {
+  const buses = (await qmp.execute('query-pci')) as readonly { devices: readonly RawPciDevice[] }[];
+  return buses.flatMap((bus) => bus.devices.flatMap(withChildren));
+}
+
+function mappedBars({ regions }: RawPciDevice): VmBar[] {
+  return regions.map(({ bar, size, address }) => ({
+    bar,
+    size,
+    // PCI_BAR_UNMAPPED is all ones.
+    address: address < 0 || address >= 2 ** 63 ? undefined : address,
+  }));
 }
 
 interface QomEntry {
@@ -165,7 +194,7 @@ function socketOf(properties: readonly QomEntry[]): string | undefined {
  * @throws {Fault} EREMCHG with everything that differs; EBUSY when the target is not waiting;
  * EOPNOTSUPP for more than one VF
  */
-export function checkVms(source: VmFacts, target: VmFacts): void {
+export function checkVms(source: VmShape, target: VmFacts): void {
   if (target.status !== 'inmigrate')
     throw new Fault('EBUSY', `the target QEMU is ${target.status}, it does not wait for a VM`, {
       hint: 'start it with the same devices and with -incoming defer',
@@ -173,6 +202,11 @@ export function checkVms(source: VmFacts, target: VmFacts): void {
   if (source.vfs.length === 0) throw new Fault('ENODEV', 'the source QEMU has no vfio-user-pci');
   if (source.vfs.length > 1)
     throw new Fault('EOPNOTSUPP', `the VM has ${source.vfs.length} VFs; only one can be moved`);
+  for (const { id } of [...source.vfs, ...target.vfs])
+    if (/^device\[\d+\]$/.test(id))
+      throw new Fault('EOPNOTSUPP', 'the VF has no id by which QEMU could be asked about it', {
+        hint: 'start QEMU with -device vfio-user-pci,id=vf0,...',
+      });
   const differs: string[] = [];
   const compare = (what: string, a: unknown, b: unknown) => {
     const [left, right] = [JSON.stringify(a), JSON.stringify(b)];
@@ -181,11 +215,11 @@ export function checkVms(source: VmFacts, target: VmFacts): void {
   compare('machine type', source.machine, target.machine);
   compare('CPUs', source.cpus, target.cpus);
   compare('memory', source.memory, target.memory);
-  const sizes = ({ backends }: VmFacts) => backends.map(({ id, size }) => [id, size]);
+  const sizes = ({ backends }: VmShape) => backends.map(({ id, size }) => [id, size]);
   compare('memory backends', sizes(source), sizes(target));
-  const places = ({ vfs }: VmFacts) => vfs.map(({ address }) => address);
+  const places = ({ vfs }: VmShape) => vfs.map(({ address }) => address);
   compare('places of VFs', places(source), places(target));
-  for (const { id, share } of source.backends)
+  for (const { id, share } of [...source.backends, ...target.backends])
     if (!share) differs.push(`memory backend ${id} is not share=on: the VF cannot reach it`);
   if (differs.length > 0)
     throw new Fault('EREMCHG', `the VMs differ: ${differs.join('; ')}`, {

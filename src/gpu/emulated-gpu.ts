@@ -23,11 +23,12 @@ import { EngineTurns, eventLoopTurns } from './engine-turns.ts';
 import { GpuFaults } from './faults.ts';
 import { fuseRegisters } from './fuse-registers.ts';
 import { type CarriedPtes, Ggtt } from './ggtt.ts';
+import { ccsRuns } from './guc/ccs-section.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
 import { hasBegun, isSettled } from './guc/vf-start.ts';
 import { noFixup } from './guc/vf-state.ts';
-import type { PrecopyOptions } from './precopy/vram-tracker.ts';
+import type { PrecopyOptions } from './precopy/change-finder.ts';
 import { VfFunction } from './vf-function.ts';
 import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
 
@@ -207,6 +208,7 @@ export class EmulatedGpu {
       ggtt: this.#ggtt.window(vfid),
       vram: this.#vram?.object(vfid),
       gucs: this.#gucs,
+      ccs: ccsRuns(this.#function(vfid).flatCcs),
     });
   }
 

@@ -196,7 +196,7 @@ function resfixStart(session: VfSession, message: Uint32Array): MailboxAnswer {
 }
 
 function resfixDone(session: VfSession, message: Uint32Array): MailboxAnswer {
-  const { vf, pf, scheduler } = session;
+  const { vf, pf, scheduler, ccs } = session;
   if (!vf.fixup.blocked) throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
   const { handshake } = vf.runtime;
   const usesMarkers = (handshake?.minor ?? VF_ABI_MIGRATION.minor) >= VF_ABI_MIGRATION.minor;
@@ -212,6 +212,7 @@ function resfixDone(session: VfSession, message: Uint32Array): MailboxAnswer {
     run.faults.length = 0;
     run.disabling = false;
   }
+  ccs.restore(session);
   scheduler.resume(session);
   pf.notify(VF_NOTIFY.FIXUP_DONE);
   return DONE;

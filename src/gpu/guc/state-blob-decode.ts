@@ -1,6 +1,7 @@
 /** The reading half of the GuC state format; see state-format.ts. */
 import { TWO_32 } from '../../base/int.ts';
 import { CTB_MAX_DWORDS, ctbFence, ctbLength } from '../../xe/guc/ctb.ts';
+import { type CcsRun, readCcsRuns } from './ccs-section.ts';
 import { CONTEXT_STATE, RUN_STATE } from './state-blob-encode.ts';
 import { NONE, refuse, STATE_SECTION, type StateOwner } from './state-format.ts';
 import { START_QUIET_MS } from './vf-start.ts';
@@ -58,6 +59,13 @@ class Reader {
   }
 }
 
+/** What a state says. */
+interface Decoded {
+  readonly runtime: VfRuntime;
+  /** Compression metadata of the VF's VRAM. */
+  readonly ccs: CcsRun[];
+}
+
 type Decoder = (from: Reader, into: VfRuntime, owner: StateOwner) => void;
 
 const DECODERS = new Map<number, Decoder>([
@@ -74,22 +82,32 @@ const DECODERS = new Map<number, Decoder>([
 ]);
 
 /**
- * Reads one section into a runtime.
+ * Reads one section.
  * @returns false when the section's id is not known
  * @throws {Fault} EIO when its contents are wrong
  */
 export function decodeSection(
   id: number,
   dwords: Uint32Array,
-  into: VfRuntime,
+  { runtime, ccs }: Decoded,
   owner: StateOwner,
 ): boolean {
-  const decoder = DECODERS.get(id);
-  if (decoder === undefined) return false;
   const reader = new Reader(dwords, owner);
-  decoder(reader, into, owner);
+  const decoder = DECODERS.get(id);
+  if (decoder !== undefined) decoder(reader, runtime, owner);
+  else if (id === STATE_SECTION.FLAT_CCS) decodeFlatCcs(reader, ccs, owner);
+  else return false;
   reader.end();
   return true;
+}
+
+function decodeFlatCcs(from: Reader, into: CcsRun[], { vramSize }: StateOwner): void {
+  const runs = readCcsRuns(
+    () => from.more,
+    () => from.next(),
+    vramSize,
+  );
+  for (const run of runs) into.push(run);
 }
 
 function decodeVf(from: Reader, into: VfRuntime, { abi }: StateOwner): void {

@@ -3,15 +3,25 @@
 import { TWO_32 } from '../../base/int.ts';
 import { ctbHeader } from '../../xe/guc/ctb.ts';
 import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
+import { type CcsRun, ccsDwords } from './ccs-section.ts';
 import { NONE, STATE_SECTION, type StateOwner, type StateSection } from './state-format.ts';
 import { START_QUIET_MS } from './vf-start.ts';
 import type { GucContext, GucDoorbell, UnsentMessage, VfFixup, VfRuntime } from './vf-state.ts';
+import { noFixup } from './vf-state.ts';
+
+/** What is saved with what a VF's driver set up. */
+export interface StateBeside {
+  /** Where its driver stands in a recovery; in none unless given. */
+  readonly fixup?: VfFixup;
+  /** Compression metadata of its VRAM; none unless given. */
+  readonly ccs?: readonly CcsRun[];
+}
 
 /** The sections of a VF's state, empty ones left out. */
 export function encodeSections(
   runtime: VfRuntime,
   { ggttStart, now }: Pick<StateOwner, 'ggttStart' | 'now'>,
-  fixup: VfFixup,
+  { fixup = noFixup(), ccs = [] }: StateBeside,
 ): StateSection[] {
   const relative = (address: number) => (address === 0 ? NONE : address - ggttStart);
   const sections: StateSection[] = [section(STATE_SECTION.VF, vfDwords(runtime))];
@@ -48,6 +58,7 @@ export function encodeSections(
     sections.push(section(STATE_SECTION.RUNS, [runtime.nextFault, ...runs]));
   if (runtime.unsent.length > 0)
     sections.push(section(STATE_SECTION.UNSENT, runtime.unsent.flatMap(unsentDwords)));
+  if (ccs.length > 0) sections.push(section(STATE_SECTION.FLAT_CCS, ccsDwords(ccs)));
   if (fixup.blocked)
     sections.push({
       id: STATE_SECTION.FIXUP,

@@ -42,6 +42,8 @@ export const STATE_SECTION = {
   RUNS: 7,
   /** G2H messages that found no room. */
   UNSENT: 8,
+  /** Compression metadata of the VF's VRAM; the main GT's state only. See ccs-section.ts. */
+  FLAT_CCS: 9,
   /**
    * Where the driver stands in its recovery from an earlier migration; optional, since only a move
    * that it does not notice goes on from there.
@@ -64,6 +66,8 @@ export interface StateOwner {
   /** Provisioned context and doorbell ids. */
   readonly contexts: number;
   readonly doorbells: number;
+  /** Bytes of VRAM that the VF has. */
+  readonly vramSize: number;
   readonly firmware: GucVersion;
   readonly abi: VfAbiVersion;
   /** Milliseconds of its GuC's clock. */

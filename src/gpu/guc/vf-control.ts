@@ -47,6 +47,10 @@ function needs(vf: GucVf, ...executions: ReadonlyArray<GucVf['execution']>): voi
 function pause(guc: Guc, vf: GucVf): void {
   needs(vf, 'running');
   guc.scheduler.pause(vf.vfid);
+  if (vf.existingRuntime !== undefined) {
+    const session = guc.session(vf.vfid);
+    session.ccs.save(session);
+  }
   vf.execution = 'paused';
   guc.notifyPf(vf.vfid, VF_NOTIFY.PAUSE_DONE);
 }
@@ -56,7 +60,11 @@ function resume(guc: Guc, vf: GucVf): void {
   vf.execution = 'running';
   const { fixup } = vf;
   if (!fixup.blocked) {
-    if (vf.existingRuntime !== undefined) guc.resume(vf.vfid);
+    if (vf.existingRuntime !== undefined) {
+      const session = guc.session(vf.vfid);
+      session.ccs.restore(session);
+      guc.resume(vf.vfid);
+    }
   } else if (!fixup.told) {
     // A VF whose driver had begun to talk must be told that it was moved.
     fixup.told = true;

@@ -6,6 +6,7 @@ import type { VfThreshold } from '../../xe/guc/pf-actions.ts';
 import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
 import { GUC_INTR, MEMIRQ_PENDING } from '../../xe/memirq.ts';
 import type { PlatformGt } from '../../xe/platforms.ts';
+import type { CcsContexts } from './ccs-contexts.ts';
 import type { GucVfHost } from './guc-vf-host.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { GucVf } from './vf-state.ts';
@@ -39,6 +40,7 @@ export class VfSession {
   readonly host: GucVfHost;
   readonly pf: PfLine;
   readonly scheduler: Scheduler;
+  readonly ccs: CcsContexts;
   /** Milliseconds, monotonic. */
   readonly now: () => number;
   /** G2H messages were put into the buffer since the VF was interrupted for the last time. */
@@ -52,6 +54,7 @@ export class VfSession {
     readonly host: GucVfHost;
     readonly pf: PfLine;
     readonly scheduler: Scheduler;
+    readonly ccs: CcsContexts;
     readonly now: () => number;
   }) {
     this.guc = parts.guc;
@@ -59,6 +62,7 @@ export class VfSession {
     this.host = parts.host;
     this.pf = parts.pf;
     this.scheduler = parts.scheduler;
+    this.ccs = parts.ccs;
     this.now = parts.now;
   }
 

@@ -179,6 +179,8 @@ export class GucVf {
   readonly vfid: number;
   execution: VfExecution = 'running';
   readonly fixup: VfFixup = noFixup();
+  /** True from RESTORE until the driver's compression metadata has come back from guest memory. */
+  ccsOwed = false;
   /** Provisioned KLVs: value dwords by key. */
   readonly config = new Map<number, readonly number[]>();
   #runtime: VfRuntime | undefined;
@@ -207,6 +209,7 @@ export class GucVf {
   resetRuntime(): void {
     this.#runtime = undefined;
     Object.assign(this.fixup, noFixup());
+    this.ccsOwed = false;
   }
 
   /** A provisioned value of one or two dwords; 0 when not provisioned. */

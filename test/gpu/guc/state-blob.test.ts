@@ -22,6 +22,7 @@ const OWNER: StateOwner = {
   gtType: 'main',
   contexts: 1024,
   doorbells: 16,
+  vramSize: 4 * 2 ** 21,
   firmware: { major: 70, minor: 58, patch: 0 },
   abi: { major: 1, minor: 27, patch: 0 },
   now: 5000.5,
@@ -182,7 +183,7 @@ describe('the GuC state of a VF', () => {
 
   it('says where a driver stands in its recovery, for readers that know this', () => {
     const fixup = { blocked: true, marker: 0xabc, told: true };
-    const state = encodeGucState(undefined, OWNER, fixup);
+    const state = encodeGucState(undefined, OWNER, { fixup });
     const before = encodeGucState(undefined, OWNER).length;
     expect(Buffer.from(state.subarray(before)).toString('hex')).toBe(
       '1000010002000000bc0a000001000000',
