@@ -67,7 +67,7 @@ try {
   const moves = [];
   for (let n = 0; n < count; n++) {
     const at = performance.now();
-    moves.push(await (flags.takeover ? guest.takeOver() : guest.rehome(request())));
+    moves.push(await (flags.takeover ? guest.takeOver() : guest.rehomeSoon(request())));
     await sleep(Math.max(0, everyMs - (performance.now() - at)));
   }
   const load = loadavg()[0];

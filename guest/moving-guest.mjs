@@ -17,6 +17,7 @@ const RECOVERY_MS = 60_000;
 /** The loop is longer than any run; it is ended by a signal. */
 const LOOP_SECONDS = 3600;
 const COMMAND_TIMEOUT_MS = 120_000;
+const AGAIN_MS = 50;
 
 /** What a job that hangs makes the driver say. */
 const HANG_LINES = [
@@ -119,6 +120,19 @@ export class MovingGuest {
     const answer = await requestRehome(this.socket, { ...request, pf });
     this.#pf = 1 - this.#pf;
     return answer;
+  }
+
+  /** Moves the VF as soon as its driver, which may be starting, could recover. */
+  async rehomeSoon(request = {}) {
+    const end = performance.now() + COMMAND_TIMEOUT_MS;
+    for (;;) {
+      try {
+        return await this.rehome(request);
+      } catch (error) {
+        if (error.code !== 'EBUSY' || performance.now() > end) throw error;
+        await sleep(AGAIN_MS);
+      }
+    }
   }
 
   /** Another process takes the running server's place. */
