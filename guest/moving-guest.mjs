@@ -204,7 +204,7 @@ export class MovingGuest {
     let quiet = 0;
     let before = -1;
     while (performance.now() < end && quiet < 3) {
-      const lines = (await this.session.dmesg()).filter(({ text }) => /migrat/i.test(text));
+      const lines = (await this.session.dmesg()).filter(({ text }) => /xe .*migration/.test(text));
       const isDone = lines.length === 0 || /recovery ended/.test(lines.at(-1)?.text ?? '');
       quiet = isDone && lines.length === before ? quiet + 1 : 0;
       before = lines.length;
