@@ -2,7 +2,7 @@
  * Moves the VF of a running guest, again and again, and says what the guest made of it.
  *
  *     node guest/moves.mjs [--platform ptl|bmg] [--count N] [--every MS] [--transparent | --takeover]
- *                          [--with LIST] [--situations] [--withhold TYPE | --wrong-ggtt] [--smp N]
+ *                          [--with LIST] [--situations [--binds N]] [--withhold TYPE | --wrong-ggtt] [--smp N]
  *                          [--log FILE] [--drm-debug MASK] [--json] [--verbose]
  *
  * Re-homes the VF unless `--takeover`, which replaces the serving process each time. The guest runs
@@ -30,6 +30,7 @@ const { values: flags } = parseArgs({
   options: {
     platform: { type: 'string', default: 'ptl' },
     count: { type: 'string', default: '30' },
+    binds: { type: 'string', default: '20' },
     every: { type: 'string', default: '50' },
     transparent: { type: 'boolean', default: false },
     takeover: { type: 'boolean', default: false },
@@ -60,14 +61,15 @@ const guest = await MovingGuest.start({
 });
 try {
   const rows = [];
-  if (flags.situations) rows.push(...(await situations(guest, { everyMs, say })));
+  if (flags.situations)
+    rows.push(...(await situations(guest, { everyMs, binds: Number(flags.binds), say })));
   else await guest.probe();
   await guest.startLoop(flags.with);
   await guest.session.mark('moves');
   const moves = [];
   for (let n = 0; n < count; n++) {
     const at = performance.now();
-    moves.push(await (flags.takeover ? guest.takeOver() : guest.rehome(request())));
+    moves.push(await (flags.takeover ? guest.takeOver() : guest.rehomeSoon(request())));
     await sleep(Math.max(0, everyMs - (performance.now() - at)));
   }
   const load = loadavg()[0];

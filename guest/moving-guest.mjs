@@ -17,6 +17,7 @@ const RECOVERY_MS = 60_000;
 /** The loop is longer than any run; it is ended by a signal. */
 const LOOP_SECONDS = 3600;
 const COMMAND_TIMEOUT_MS = 120_000;
+const AGAIN_MS = 50;
 
 /** What a job that hangs makes the driver say. */
 const HANG_LINES = [
@@ -29,6 +30,8 @@ export class MovingGuest {
   /** Path of the socket that QEMU is connected to. */
   socket;
   session;
+  /** The part has VRAM. */
+  discrete;
   /** What the guest calls the VF. */
   device;
   #directory;
@@ -41,6 +44,7 @@ export class MovingGuest {
   constructor(parts) {
     this.#directory = parts.directory;
     this.socket = parts.socket;
+    this.discrete = parts.discrete;
     this.#server = parts.server;
     this.session = parts.session;
     this.#say = parts.say;
@@ -72,7 +76,7 @@ export class MovingGuest {
         files: [{ path: GUEST_PATH.EXERCISER, from: exerciser }],
         moduleArgs: drmDebug === undefined ? {} : { drm: `debug=${drmDebug}` },
       });
-      const guest = new MovingGuest({ directory, socket, server, session, say });
+      const guest = new MovingGuest({ directory, socket, discrete, server, session, say });
       say(`booted in ${(await session.waitBoot()).toFixed(0)} ms`);
       return guest;
     } catch (error) {
@@ -116,6 +120,19 @@ export class MovingGuest {
     const answer = await requestRehome(this.socket, { ...request, pf });
     this.#pf = 1 - this.#pf;
     return answer;
+  }
+
+  /** Moves the VF as soon as its driver, which may be starting, could recover. */
+  async rehomeSoon(request = {}) {
+    const end = performance.now() + COMMAND_TIMEOUT_MS;
+    for (;;) {
+      try {
+        return await this.rehome(request);
+      } catch (error) {
+        if (error.code !== 'EBUSY' || performance.now() > end) throw error;
+        await sleep(AGAIN_MS);
+      }
+    }
   }
 
   /** Another process takes the running server's place. */
@@ -187,7 +204,7 @@ export class MovingGuest {
     let quiet = 0;
     let before = -1;
     while (performance.now() < end && quiet < 3) {
-      const lines = (await this.session.dmesg()).filter(({ text }) => /migrat/i.test(text));
+      const lines = (await this.session.dmesg()).filter(({ text }) => /xe .*migration/.test(text));
       const isDone = lines.length === 0 || /recovery ended/.test(lines.at(-1)?.text ?? '');
       quiet = isDone && lines.length === before ? quiet + 1 : 0;
       before = lines.length;

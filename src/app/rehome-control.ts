@@ -55,12 +55,12 @@ export async function answerControl(
 }
 
 /** @throws {Fault} EINVAL when a member has a wrong type */
-function requestOf({ pf, vfid, transparent, withhold }: Fields): RehomeRequest {
+function requestOf({ pf, vfid, transparent, withhold, wrongGgtt }: Fields): RehomeRequest {
   const isCount = (value: unknown) =>
     value === undefined || (Number.isSafeInteger(value) && (value as number) >= 0);
   const isText = pf === undefined || typeof pf === 'string';
-  const isFlag = transparent === undefined || typeof transparent === 'boolean';
+  const isFlag = [transparent, wrongGgtt].every((value) => /undefined|boolean/.test(typeof value));
   if (!isText || !isFlag || !isCount(vfid) || vfid === 0 || !isCount(withhold))
     throw new Fault('EINVAL', 'a malformed request to re-home a VF');
-  return { pf, vfid, transparent, withhold } as RehomeRequest;
+  return { pf, vfid, transparent, withhold, wrongGgtt } as RehomeRequest;
 }

@@ -189,6 +189,8 @@ class Move {
       laps.push(performance.now());
       await there.device.setMigrationState(MIG_STATE.STOP);
       if (transparent) there.host.gpu.resumeUnnoticed(there.vfid);
+      // The stream has no place for it, and a driver that starts asks for more on the strength of it.
+      there.host.pf.service.adopt(there.vfid, host.pf.service.version(vfid));
       laps.push(performance.now());
     } catch (error) {
       memory.ggtt.memfd.close();

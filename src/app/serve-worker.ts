@@ -102,6 +102,7 @@ class ServingThread {
         const state = await receiveVf(wire, data);
         await target.device.setMigrationState(MIG_STATE.STOP);
         target.host.gpu.resumeUnnoticed(target.vfid);
+        target.host.pf.service.adopt(target.vfid, state.relayVersion);
         target.host.gpu.adoptBarMemory(target.vfid, state.memory);
         target.device.attach({ ...state.attachment, mappings: [] });
         taken.push({ target, state });

@@ -62,6 +62,15 @@ export class PfService {
     return this.#versions.get(vfid);
   }
 
+  /**
+   * A VF was moved here: its driver goes on with what it agreed on elsewhere.
+   * @param version undefined when it had agreed on nothing yet
+   */
+  adopt(vfid: number, version: RelayVersion | undefined): void {
+    if (version === undefined) this.#versions.delete(vfid);
+    else this.#versions.set(vfid, version);
+  }
+
   /** Forgets what a VF's driver agreed on. */
   reset(vfid: number): void {
     this.#versions.delete(vfid);
