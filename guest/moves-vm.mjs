@@ -118,7 +118,7 @@ async function chain(vm) {
       const result = await vm.move(changes);
       downtimes.push(result.downtimeMs);
       say(
-        `move ${move}: down for ${told(result)}, QEMU alone ${result.qemuMs.toFixed(1)} ms, ` +
+        `move ${move}: down for ${told(result)}, QEMU's part ${result.qemuMs.toFixed(1)} ms, ` +
           `${result.dirtyPages} pages, ${seconds(result.totalMs)} in all; ${load()}; ${vm.lastLine}`,
       );
     }

@@ -176,7 +176,7 @@ class Move {
       bytes = await copy(from, to, tamper);
       laps.push(performance.now());
       await there.device.setMigrationState(MIG_STATE.STOP);
-      if (transparent) there.host.gpu.resumeUnnoticed(there.vfid);
+      if (transparent) there.host.resumeUnnoticed(there.vfid, host.relayVersion(vfid));
       laps.push(performance.now());
     } catch (error) {
       memory.ggtt.memfd.close();

@@ -231,7 +231,7 @@ class ServingThread {
         await answerControl(request, {
           rehome: (to) => this.#rehome(served, to),
           takeover: (version) => this.#offer(version),
-          ask: async (op) => await answerTool(op, { ...served.home, server }),
+          ask: async (asked) => await answerTool(asked, { ...served.home, server }),
         }),
       ...(from === undefined ? {} : { from }),
       ...(path === undefined ? {} : { socketPath: path }),

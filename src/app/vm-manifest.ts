@@ -57,6 +57,7 @@ export function encodeManifest(manifest: VmManifest): string {
     },
     device: {
       irq: device.irq,
+      relayVersion: device.relayVersion,
       writes: device.writes.map(({ name, offset, size, value }) => ({ name, offset, size, value })),
       bars: device.bars.map(({ bar, size, address }) => ({ bar, size, address })),
     },
@@ -90,8 +91,10 @@ export function decodeManifest(text: string, path: string): VmManifest {
     ({ bar, size, address }): VmBar => ({ bar, size, address: countOf(address) }),
   );
   const irq = countOf(device.irq);
+  const { relayVersion } = device;
   const ggttStart = countOf(told.ggttStart);
-  return { createdAt, qemu, vm, device: { writes, irq, bars }, ggttStart, mappedRam, ram, vf };
+  const view: VmDeviceView = { writes, irq, bars, relayVersion };
+  return { createdAt, qemu, vm, device: view, ggttStart, mappedRam, ram, vf };
 }
 
 function parse(text: string, path: string): Fields {

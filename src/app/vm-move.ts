@@ -181,14 +181,14 @@ class VmMove {
       await this.#log.enter('copy');
     } else if (phase === 'run') {
       await this.#log.enter('switch');
-      const view = await this.#viewing;
+      const view = (await this.#viewing) as VmDeviceView;
       await this.#goingOn;
       await this.#target.migration.until('completed', this.#options.signal);
       await this.#log.enter('replay');
-      if (view !== undefined && !this.#isWithout('config-replay')) await this.#target.replay(view);
+      if (!this.#isWithout('config-replay')) await this.#target.replay(view);
       await Promise.all([
         this.#target.checkPaused(),
-        this.#options.transparent === true ? this.#target.unnoticed() : undefined,
+        this.#options.transparent === true ? this.#target.unnoticed(view) : undefined,
         this.#source.fence(),
         // Whether it was really told the guard asks the target.
         this.#guard?.tell('cont'),

@@ -141,7 +141,7 @@ class VmRestore {
       await this.#log.enter('replay');
       await target.replay(device);
       await target.checkPaused();
-      if (this.#options.transparent === true) await target.unnoticed();
+      if (this.#options.transparent === true) await target.unnoticed(device);
       await this.#log.enter('run');
     }
   }

@@ -1,5 +1,6 @@
 /** The VM that is taken away: its QEMU and the VF in it, from the first check to the end. */
 import { Fault } from '../base/fault.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { QmpClient } from './qmp.ts';
 import { askVfServer, type ToolAnswer, ToolRequests } from './tool-request.ts';
@@ -15,6 +16,8 @@ export interface VmDeviceView {
   /** `VFIO_PCI_IRQ` index of the connected interrupts, undefined for none. */
   readonly irq: number | undefined;
   readonly bars: readonly VmBar[];
+  /** What its driver agreed on with the PF's, undefined for nothing. */
+  readonly relayVersion: RelayVersion | undefined;
 }
 
 /** How RAM goes. */
@@ -104,11 +107,11 @@ export class VmSource {
    */
   async view(): Promise<VmDeviceView> {
     const config = readConfig(this.vf.device);
-    const [bars, { irq }] = await Promise.all([
+    const [bars, { irq, relayVersion }] = await Promise.all([
       barsOf(this.qmp, this.facts.vfs[0]?.id ?? ''),
       this.#requests.ask('vf'),
     ]);
-    return { writes: configWrites(config, irq), irq, bars };
+    return { writes: configWrites(config, irq), irq, bars, relayVersion };
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The QEMU that waits for a VM, and the VF in it. */
 import { Fault } from '../base/fault.ts';
-import { MIG_STATE, migStateName } from '../vfio/migration-state.ts';
+import { readyRequest } from './control-client.ts';
 import type { QmpClient } from './qmp.ts';
 import { type ToolAnswer, ToolRequests } from './tool-request.ts';
 import type { VfConnection } from './vf-connection.ts';
@@ -93,8 +93,8 @@ export class VmTarget {
   }
 
   /** Lets the loaded VF go on without a word to the guest. @throws {Fault} EOPNOTSUPP, EINVAL */
-  async unnoticed(): Promise<void> {
-    await this.#requests.ask('unnoticed');
+  async unnoticed({ relayVersion }: VmDeviceView): Promise<void> {
+    await this.#requests.ask('unnoticed', { relayVersion });
   }
 
   /** Has the guest look at what an interrupt that got lost was for. @throws {Fault} ENODEV */
@@ -108,11 +108,13 @@ export class VmTarget {
     if (status !== 'paused') throw new Fault('EIO', `the target QEMU is ${status}, not paused`);
   }
 
-  /** Sees whether the VF that the guest will find still runs. @throws {Fault} ENOTCONN, EIO */
+  /**
+   * Sees whether the VF that the guest will find is still served. The server is not asked: it has the
+   * guest's jobs to do by now.
+   * @throws {Fault} ENOENT, ECONNREFUSED
+   */
   async checkVf(): Promise<void> {
-    const state = await this.vf.device.migrationState();
-    if (state !== MIG_STATE.RUNNING)
-      throw new Fault('EIO', `the target VF is in ${migStateName(state)}, not RUNNING`);
+    (await readyRequest(this.vf.path)).close();
   }
 
   /**
