@@ -165,9 +165,13 @@ export class MovedVm {
     void qemu.ended.then(() => {
       qemu.gone = true;
     });
-    if (!(await until(() => existsSync(path), QEMU_MS))) throw new Error('QEMU does not start');
     // It listens before its devices are there, and answers when they are.
-    (await QmpClient.connect(path)).close();
+    const answers = async () => {
+      const client = await QmpClient.connect(path, QEMU_MS).catch(() => undefined);
+      client?.close();
+      return client !== undefined;
+    };
+    if (!(await until(answers, QEMU_MS))) throw new Error('QEMU does not start');
     return { qemu, path, place };
   }
 

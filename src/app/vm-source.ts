@@ -1,5 +1,5 @@
 /** The VM that is taken away: its QEMU and the VF in it, from the first check to the end. */
-import { Fault } from '../base/fault.ts';
+import { Fault, toFault } from '../base/fault.ts';
 import type { RelayVersion } from '../pf/pf-service.ts';
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { QmpClient } from './qmp.ts';
@@ -178,25 +178,42 @@ export class VmSource {
     try {
       await this.#requests.ask('fence');
     } catch (error) {
-      if ((await this.vf.probe().catch(() => null)) !== undefined) throw error;
+      if (!(await this.#isUnserved())) throw error;
     }
   }
 
   /**
-   * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs.
+   * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs. A guest whose
+   * VF is served by nobody any more runs on without it.
    *
    * @param ran whether the guest ran
-   * @throws {Fault} ENODEV when one of them is gone; EIO, ETIMEDOUT
+   * @throws {Fault} ENODEV, ENOENT, ECONNREFUSED when one of them is gone; EIO, ETIMEDOUT
    */
   async resume(ran = this.#ran): Promise<void> {
     this.#requests.close();
-    const { device, path } = this.vf;
-    await askVfServer(path, 'unfence');
-    if ((await device.migrationState()) !== MIG_STATE.RUNNING)
-      await device.setMigrationState(MIG_STATE.RUNNING);
+    const lost = await this.#resumeVf();
     await this.migration.callOff(ran);
     await this.restoreCapabilities();
     if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+    if (lost !== undefined) throw lost;
+  }
+
+  /** @returns why there is no VF any more; undefined when it runs. @throws {Fault} when it does not */
+  async #resumeVf(): Promise<Fault | undefined> {
+    const { device, path } = this.vf;
+    try {
+      await askVfServer(path, 'unfence');
+      if ((await device.migrationState()) !== MIG_STATE.RUNNING)
+        await device.setMigrationState(MIG_STATE.RUNNING);
+      return undefined;
+    } catch (error) {
+      if (!(await this.#isUnserved())) throw error;
+      return toFault(error);
+    }
+  }
+
+  async #isUnserved(): Promise<boolean> {
+    return (await this.vf.probe().catch(() => null)) === undefined;
   }
 
   /** Leaves QEMU as it was found. @throws {Fault} EIO, ENODEV */

@@ -142,6 +142,18 @@ describe('the PF service', () => {
     expect(service.version(5)).toBeUndefined();
   });
 
+  it('goes on with what was agreed on elsewhere, if it speaks that', () => {
+    const { service } = new Conversation().device.pf;
+    service.carry(5, { major: 1, minor: 0 });
+    expect(service.version(5)).toEqual({ major: 1, minor: 0 });
+    expect(() => service.carry(5, { major: 0, minor: 1 })).toThrow(
+      expect.objectContaining({ code: 'EPERM' }),
+    );
+    expect(service.version(5)).toEqual({ major: 1, minor: 0 });
+    service.carry(5, undefined);
+    expect(service.version(5)).toBeUndefined();
+  });
+
   it('refuses a malformed handshake', () => {
     const vf = new Conversation();
     expect(vf.ask(hxgRequest(VF2PF_ACTION.HANDSHAKE))).toEqual(REFUSED);
