@@ -12,6 +12,7 @@ import { prepareExerciser, prepareRig } from '../dist/app/guest-rig.js';
 import { GuestSession } from '../dist/app/guest-session.js';
 import { QmpClient } from '../dist/app/qmp.js';
 import { ServerProcess } from '../dist/app/server-process.js';
+import { VmMigration } from '../dist/app/vm-migration.js';
 import { moveVm } from '../dist/app/vm-move.js';
 import { restoreVm } from '../dist/app/vm-restore.js';
 import { saveVm } from '../dist/app/vm-save.js';
@@ -32,6 +33,7 @@ const XE_VFIO = fileURLToPath(new URL('../bin/xe-vfio', import.meta.url));
  * @property {boolean} [transparent] two PFs with equal GGTT ranges instead of two VFs of one
  * @property {boolean} [shared] RAM in a file that all QEMUs map
  * @property {boolean} [separate] a server process for each VF, so that one can be ended alone
+ * @property {boolean} [bare] no VF: what QEMU alone can do
  * @property {(text: string) => void} [say]
  */
 
@@ -68,12 +70,12 @@ export class MovedVm {
   }
 
   async #start() {
-    const { platform, transparent, shared, separate, memory, say } = this.#options;
+    const { platform, transparent, shared, separate, bare, memory, say } = this.#options;
     const rig = await prepareRig(say);
     const exerciser = await prepareExerciser(rig);
     const discrete = platform === 'bmg';
     const vram = discrete ? ['--vram', '512M'] : [];
-    const pfs = transparent || separate ? 2 : 1;
+    const pfs = bare ? 0 : transparent || separate ? 2 : 1;
     for (let pf = 0; pf < pfs; pf++) {
       // Of separate servers the second one's VF has another number, and so another GGTT range.
       const vfs = pfs === 1 || (separate && !transparent) ? [1, 2] : [1];
@@ -89,7 +91,7 @@ export class MovedVm {
     this.session = await GuestSession.start({
       rig,
       directory: this.#directory,
-      vfSockets: [this.#sockets[0]],
+      vfSockets: this.#socketsOf(0),
       discrete,
       memory,
       files: [{ path: GUEST_PATH.EXERCISER, from: exerciser }],
@@ -97,6 +99,10 @@ export class MovedVm {
       extraArgs: ['-qmp', `unix:${this.#qmp},server=on,wait=off`],
     });
     say(`booted in ${((await this.session.waitBoot()) / 1000).toFixed(1)} s`);
+  }
+
+  #socketsOf(place) {
+    return this.#options.bare ? [] : [this.#sockets[place]];
   }
 
   /** QMP socket of the QEMU that has the guest. */
@@ -157,10 +163,13 @@ export class MovedVm {
   /** A QEMU that waits for the guest at the other VF, or at `place`. */
   async startTarget(place = 1 - this.place) {
     const path = join(this.#directory, `qmp${++this.#targets}.sock`);
-    const qemu = await this.session.startTarget(
-      [this.#sockets[place]],
-      ['-qmp', `unix:${path},server=on,wait=off`, '-S', '-incoming', 'defer'],
-    );
+    const qemu = await this.session.startTarget(this.#socketsOf(place), [
+      '-qmp',
+      `unix:${path},server=on,wait=off`,
+      '-S',
+      '-incoming',
+      'defer',
+    ]);
     this.#qemus.push({ qemu, path });
     void qemu.ended.then(() => {
       qemu.gone = true;
@@ -202,6 +211,35 @@ export class MovedVm {
       await target.qemu.kill();
       throw error;
     }
+  }
+
+  /**
+   * Moves a guest without a VF, by QMP alone.
+   * @returns {Promise<number>} ms from STOP to RESUME
+   */
+  async moveBare() {
+    const target = await this.startTarget();
+    const left = this.session.ended;
+    const [from, to] = [await QmpClient.connect(this.#qmp), await QmpClient.connect(target.path)];
+    const [source, there] = [new VmMigration(from, 'source'), new VmMigration(to, 'target')];
+    const shared = { 'x-ignore-shared': this.#options.shared === true };
+    await there.capabilities({ events: true, ...shared });
+    await source.capabilities({ events: true, 'pause-before-switchover': true, ...shared });
+    await source.parameters(300);
+    const uri = `unix:${target.path}.ram`;
+    await to.execute('migrate-incoming', { uri });
+    await from.execute('migrate', { uri });
+    await source.until('pre-switchover');
+    await from.execute('migrate-continue', { state: 'pre-switchover' });
+    await there.until('completed');
+    await to.execute('cont');
+    const resumed = await there.event('RESUME');
+    this.movedTo(target);
+    await from.execute('quit').catch(() => {});
+    await left;
+    await delay(LEFT_MS);
+    to.close();
+    return resumed - source.at('STOP');
   }
 
   /**

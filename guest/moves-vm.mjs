@@ -4,6 +4,7 @@
 //   node guest/moves-vm.mjs --platform ptl --moves 10
 //   node guest/moves-vm.mjs --platform bmg --moves 10 --transparent
 //   node guest/moves-vm.mjs --shared                        # RAM in a file that both QEMUs map
+//   node guest/moves-vm.mjs --shared --bare                 # no VF: what QEMU alone takes
 //   node guest/moves-vm.mjs --through-file 2                # save-vm and restore-vm instead
 //   node guest/moves-vm.mjs --via tcp:127.0.0.1:4445        # RAM over TCP
 //   node guest/moves-vm.mjs --during probe,unbind,flr,no-driver,fault,hang,second-move
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     memory: { type: 'string', default: '640' },
     transparent: { type: 'boolean', default: false },
     shared: { type: 'boolean', default: false },
+    bare: { type: 'boolean', default: false },
     via: { type: 'string' },
     'through-file': { type: 'string' },
     resume: { type: 'boolean', default: false },
@@ -74,7 +76,7 @@ if (values.end !== undefined) {
     if (situation === undefined) fail(`there is no situation ${name}`);
     else await attempt(() => withVm({}, (vm) => situation(vm, { say, fail, changes })));
   }
-} else await attempt(() => withVm({}, chain));
+} else await attempt(() => withVm({ bare: values.bare }, values.bare ? bareChain : chain));
 say(ok ? 'all is well' : 'NOT all is well');
 process.exit(ok ? 0 : 1);
 
@@ -127,7 +129,21 @@ async function chain(vm) {
     await delay(Number(values.every));
   }
   await judge(vm, transparent || without === 'ggtt-check' ? 0 : count);
-  const sorted = downtimes.sort((a, b) => a - b);
+  tellDowntimes(downtimes);
+}
+
+/** Moves a guest without a VF. */
+async function bareChain(vm) {
+  const downtimes = [];
+  for (let move = 1; move <= Number(values.moves); move++) {
+    downtimes.push(await vm.moveBare());
+    await delay(Number(values.every));
+  }
+  tellDowntimes(downtimes);
+}
+
+function tellDowntimes(downtimes) {
+  const sorted = downtimes.toSorted((a, b) => a - b);
   say(
     `downtime of ${sorted.length}: ${sorted[0]?.toFixed(1)} to ${sorted.at(-1)?.toFixed(1)} ms, ` +
       `median ${sorted[Math.floor((sorted.length - 1) / 2)]?.toFixed(1)} ms; ${load()}`,

@@ -134,6 +134,11 @@ export class EmulatedHost implements VfHost {
     return this.pf.vfConfig(vfid).ggttStart;
   }
 
+  /** See {@link EmulatedGpu.starting}. */
+  starting(vfid: number): boolean {
+    return this.gpu.starting(vfid);
+  }
+
   /** What the VF's driver agreed on with the PF's, undefined before it did. */
   relayVersion(vfid: number): RelayVersion | undefined {
     return this.pf.service.version(vfid);

@@ -92,6 +92,11 @@ export class LinuxHost implements VfHost {
     return undefined;
   }
 
+  /** Only firmware knows. */
+  starting(): boolean {
+    return false;
+  }
+
   /** Only the kernel's PF driver knows. */
   relayVersion(): undefined {
     return undefined;

@@ -22,6 +22,7 @@ const OPERATIONS: Readonly<
 > = {
   vf: async ({ vfid, host, device, server }) => ({
     relayVersion: host.relayVersion(vfid),
+    starting: host.starting(vfid),
     ggttStart: host.ggttStart(vfid),
     irq: device.enabledIrq,
     vmmPid: server.vmmPid,

@@ -21,6 +21,8 @@ export type ToolOperation =
 export interface ToolAnswer {
   /** `vf`: first GGTT address, undefined when it is not known. */
   readonly ggttStart?: number | undefined;
+  /** `vf`: whether the driver starts, and could not recover from a move. */
+  readonly starting?: boolean | undefined;
   /** `vf`: what the driver agreed on with the PF's, undefined before it did. */
   readonly relayVersion?: RelayVersion | undefined;
   /** `vf`: index of the interrupts that are connected (`VFIO_PCI_IRQ`), undefined for none. */

@@ -234,3 +234,19 @@ export function sharesMemory(source: VmFacts, target: VmFacts): boolean {
   const [from, to] = [paths(source), paths(target)];
   return from.length > 0 && from.every((path, n) => path !== undefined && path === to[n]);
 }
+
+/**
+ * Judges whether a guest that is told nothing finds its GGTT where it was.
+ *
+ * @throws {Fault} EREMCHG when it does not, or nobody knows
+ */
+export function checkGgtt(from: number | undefined, to: number | undefined): void {
+  if (from !== undefined && from === to) return;
+  throw new Fault('EREMCHG', `the GGTT ranges of the VFs begin at ${hex(from)} and ${hex(to)}`, {
+    hint: 'without --transparent the guest recovers by itself',
+  });
+}
+
+function hex(value: number | undefined): string {
+  return value === undefined ? 'an unknown place' : `0x${value.toString(16)}`;
+}

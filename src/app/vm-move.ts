@@ -10,7 +10,7 @@ import type { MigrationPhase, MigrationResult } from '../migration/migration-pha
 import { migrate } from '../migration/session.ts';
 import { reportRollback } from './vf-connection.ts';
 import { VmClosers } from './vm-ends.ts';
-import { checkVms, sharesMemory } from './vm-facts.ts';
+import { checkGgtt, checkVms, sharesMemory } from './vm-facts.ts';
 import { VmGuard } from './vm-guard.ts';
 import { type RamOptions, type VmDeviceView, VmSource } from './vm-source.ts';
 import { type DowntimePart, StepLog, type VmStepOptions } from './vm-steps.ts';
@@ -177,6 +177,9 @@ class VmMove {
     } else if (phase === 'copy') {
       await this.#log.enter('rewrite');
       this.#dirtyPages = await this.#source.tellDirty(this.#ram);
+      await this.#viewing;
+      // The guest ran until now.
+      if (this.#options.transparent !== true) this.#source.checkStarted();
       if (!this.#ram.shared) this.#goOn();
       await this.#log.enter('copy');
     } else if (phase === 'run') {
@@ -203,8 +206,10 @@ class VmMove {
     await this.#target.prepare({ 'x-ignore-shared': this.#ram.shared });
     await this.#source.prepare(this.#ram);
     // What the guest changes until it stops is seen then.
+    const view = await this.#source.view();
+    if (this.#options.transparent !== true) this.#source.checkStarted();
     if (this.#target.replaysEarly && !this.#isWithout('config-replay'))
-      await this.#target.replay(await this.#source.view());
+      await this.#target.replay(view);
   }
 
   async #copyRam(): Promise<void> {
@@ -278,20 +283,4 @@ class VmMove {
     await reportRollback(this.#target.vf.path, told);
     return told;
   }
-}
-
-/**
- * Judges whether a guest that is told nothing finds its GGTT where it was.
- *
- * @throws {Fault} EREMCHG when it does not, or nobody knows
- */
-export function checkGgtt(from: number | undefined, to: number | undefined): void {
-  if (from !== undefined && from === to) return;
-  throw new Fault('EREMCHG', `the GGTT ranges of the VFs begin at ${hex(from)} and ${hex(to)}`, {
-    hint: 'without --transparent the guest recovers by itself',
-  });
-}
-
-function hex(value: number | undefined): string {
-  return value === undefined ? 'an unknown place' : `0x${value.toString(16)}`;
 }

@@ -31,8 +31,8 @@ export interface RamOptions {
 
 /** Page size of the log of the VF's writes. */
 const LOG_PAGE_SIZE = 4096;
-/** Requests to the server while the guest waits: what it is, dirty pages, the fence. */
-const MOST_REQUESTS = 3;
+/** Requests to the server while the guest waits: what it is (twice), dirty pages, the fence. */
+const MOST_REQUESTS = 4;
 
 /** A running or paused VM. */
 export class VmSource {
@@ -42,6 +42,7 @@ export class VmSource {
   readonly migration: VmMigration;
   readonly #requests: ToolRequests;
   #ran = false;
+  #starting = false;
 
   constructor(qmp: QmpClient, facts: VmFacts, vf: VfConnection) {
     this.qmp = qmp;
@@ -107,11 +108,29 @@ export class VmSource {
    */
   async view(): Promise<VmDeviceView> {
     const config = readConfig(this.vf.device);
-    const [bars, { irq, relayVersion }] = await Promise.all([
+    const [bars, { irq, relayVersion, starting }] = await Promise.all([
       barsOf(this.qmp, this.facts.vfs[0]?.id ?? ''),
       this.#requests.ask('vf'),
     ]);
+    this.#starting = starting === true;
     return { writes: configWrites(config, irq), irq, bars, relayVersion };
+  }
+
+  /**
+   * Refuses what the guest's driver would not survive; it was so at the last {@link view}.
+   *
+   * @throws {Fault} EBUSY while it starts: it knows its place in the GGTT, and has no way yet by which
+   * firmware could tell it of another one
+   */
+  checkStarted(): void {
+    if (this.#starting)
+      throw new Fault(
+        'EBUSY',
+        "the guest's driver is starting and cannot recover from a move yet",
+        {
+          hint: 'try again in a moment; a move with --transparent needs no recovery',
+        },
+      );
   }
 
   /**
