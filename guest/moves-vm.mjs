@@ -42,6 +42,8 @@ const { values } = parseArgs({
   },
 });
 const { platform, transparent, shared, without, via } = values;
+// QEMUs end with this process, which a signal alone would not tell them.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 const startedAt = performance.now();
 const say = (text) =>
   process.stdout.write(

@@ -135,7 +135,7 @@ class VmMove {
         beforePhase: (phase) => this.#beforePhase(phase),
       });
       await this.#log.enter('cont');
-      await this.#target.checkVf();
+      this.#target.checkVf();
       if (this.#source.ran) await this.#target.cont();
       if (this.#options.transparent === true) await this.#target.interrupt();
       await this.#log.enter('done');
