@@ -136,6 +136,8 @@ class VmMove {
       });
       await this.#log.enter('cont');
       this.#target.checkVf();
+      // A target that is gone by now has not run.
+      await Promise.all([this.#target.checkPaused(), this.#guard.tell('cont')]);
       if (this.#source.ran) await this.#target.cont();
       if (this.#options.transparent === true) await this.#target.interrupt();
       await this.#log.enter('done');
@@ -190,11 +192,8 @@ class VmMove {
       await this.#log.enter('replay');
       if (!this.#isWithout('config-replay')) await this.#target.replay(view);
       await Promise.all([
-        this.#target.checkPaused(),
         this.#options.transparent === true ? this.#target.unnoticed(view) : undefined,
         this.#source.fence(),
-        // Whether it was really told the guard asks the target.
-        this.#guard?.tell('cont'),
       ]);
       await this.#log.enter('run');
     }
