@@ -1,7 +1,7 @@
 // A guest of the rig that goes from one stock QEMU to another, with jobs in it that check themselves.
 // guest/moves-vm.mjs and test/e2e/slow/moves-vm.test.ts say what is to be seen of it.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,10 +12,10 @@ import { prepareExerciser, prepareRig } from '../dist/app/guest-rig.js';
 import { GuestSession } from '../dist/app/guest-session.js';
 import { QmpClient } from '../dist/app/qmp.js';
 import { ServerProcess } from '../dist/app/server-process.js';
-import { VmMigration } from '../dist/app/vm-migration.js';
 import { moveVm } from '../dist/app/vm-move.js';
 import { restoreVm } from '../dist/app/vm-restore.js';
 import { saveVm } from '../dist/app/vm-save.js';
+import { Hosts } from './hosts.mjs';
 
 /** How long QEMU may take to start, and the guest to show that it lives. */
 const QEMU_MS = 60_000;
@@ -33,6 +33,7 @@ const XE_VFIO = fileURLToPath(new URL('../bin/xe-vfio', import.meta.url));
  * @property {boolean} [transparent] two PFs with equal GGTT ranges instead of two VFs of one
  * @property {boolean} [shared] RAM in a file that all QEMUs map
  * @property {boolean} [separate] a server process for each VF, so that one can be ended alone
+ * @property {boolean} [hosts] a network namespace for each VF's QEMU, and TCP between them; root
  * @property {boolean} [bare] no VF: what QEMU alone can do
  * @property {(text: string) => void} [say]
  */
@@ -55,6 +56,7 @@ export class MovedVm {
   #targets = 0;
   #jobs;
   #qemus = [];
+  #hosts;
 
   /** @param {MovedVmOptions} options */
   static async start(options) {
@@ -87,6 +89,7 @@ export class MovedVm {
     }
     this.#memoryFile = join('/dev/shm', `xe-vfio-vm-${process.pid}-${Date.now()}`);
     this.#qmp = join(this.#directory, 'qmp0.sock');
+    if (this.#options.hosts) this.#hosts = await Hosts.join(2);
     const object = `memory-backend-file,id=memory,size=${memory},share=on`;
     this.session = await GuestSession.start({
       rig,
@@ -97,6 +100,7 @@ export class MovedVm {
       files: [{ path: GUEST_PATH.EXERCISER, from: exerciser }],
       memoryObject: shared ? `${object},mem-path=${this.#memoryFile}` : undefined,
       extraArgs: ['-qmp', `unix:${this.#qmp},server=on,wait=off`],
+      launcher: this.#hosts?.launcher(0),
     });
     say(`booted in ${((await this.session.waitBoot()) / 1000).toFixed(1)} s`);
   }
@@ -163,13 +167,9 @@ export class MovedVm {
   /** A QEMU that waits for the guest at the other VF, or at `place`. */
   async startTarget(place = 1 - this.place) {
     const path = join(this.#directory, `qmp${++this.#targets}.sock`);
-    const qemu = await this.session.startTarget(this.#socketsOf(place), [
-      '-qmp',
-      `unix:${path},server=on,wait=off`,
-      '-S',
-      '-incoming',
-      'defer',
-    ]);
+    const args = ['-qmp', `unix:${path},server=on,wait=off`, '-S', '-incoming', 'defer'];
+    const launcher = this.#hosts?.launcher(place);
+    const qemu = await this.session.startTarget(this.#socketsOf(place), args, launcher);
     this.#qemus.push({ qemu, path });
     void qemu.ended.then(() => {
       qemu.gone = true;
@@ -199,7 +199,9 @@ export class MovedVm {
       // Before the QEMU that had it ends.
       if (event.type === 'step' && event.step === 'done') this.movedTo(target);
     };
-    const places = { from: this.#qmp, to: target.path };
+    const address = this.#hosts?.address(target.place);
+    const via = address === undefined ? undefined : `tcp:${address}:4444`;
+    const places = { from: this.#qmp, to: target.path, via };
     const left = this.session.ended;
     try {
       const result = await moveVm({ ...places, transparent, onEvent, ...options });
@@ -211,35 +213,6 @@ export class MovedVm {
       await target.qemu.kill();
       throw error;
     }
-  }
-
-  /**
-   * Moves a guest without a VF, by QMP alone.
-   * @returns {Promise<number>} ms from STOP to RESUME
-   */
-  async moveBare() {
-    const target = await this.startTarget();
-    const left = this.session.ended;
-    const [from, to] = [await QmpClient.connect(this.#qmp), await QmpClient.connect(target.path)];
-    const [source, there] = [new VmMigration(from, 'source'), new VmMigration(to, 'target')];
-    const shared = { 'x-ignore-shared': this.#options.shared === true };
-    await there.capabilities({ events: true, ...shared });
-    await source.capabilities({ events: true, 'pause-before-switchover': true, ...shared });
-    await source.parameters(300);
-    const uri = `unix:${target.path}.ram`;
-    await to.execute('migrate-incoming', { uri });
-    await from.execute('migrate', { uri });
-    await source.until('pre-switchover');
-    await from.execute('migrate-continue', { state: 'pre-switchover' });
-    await there.until('completed');
-    await to.execute('cont');
-    const resumed = await there.event('RESUME');
-    this.movedTo(target);
-    await from.execute('quit').catch(() => {});
-    await left;
-    await delay(LEFT_MS);
-    to.close();
-    return resumed - source.at('STOP');
   }
 
   /**
@@ -261,10 +234,18 @@ export class MovedVm {
   }
 
   /** Runs `xe-vfio migrate-vm` to a new QEMU; it stands still before `step`. */
-  async pausedTool(step) {
+  async pausedMove(step) {
     const target = await this.startTarget();
-    const ends = ['--from', this.#qmp, '--to', target.path];
-    const tool = spawn(XE_VFIO, ['migrate-vm', ...ends, '--keep-source'], {
+    return { target, ...(await this.#pausedTool(step, ['migrate-vm', '--to', target.path])) };
+  }
+
+  /** Runs `xe-vfio save-vm`, which stands still before `step`. */
+  async pausedSave(step) {
+    return await this.#pausedTool(step, ['save-vm', '--file', join(this.#directory, 'vm.xevm')]);
+  }
+
+  async #pausedTool(step, args) {
+    const tool = spawn(XE_VFIO, [...args, '--from', this.#qmp, '--keep-source'], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, XE_VFIO_TEST_PAUSE_AT: step },
     });
@@ -275,7 +256,7 @@ export class MovedVm {
     const ended = new Promise((resolve) => tool.once('close', resolve));
     if (!(await until(() => text.includes('paused before'), QEMU_MS)))
       throw new Error(`no pause before ${step}: ${text}`);
-    return { tool, target, ended, said: () => text };
+    return { tool, ended, said: () => text };
   }
 
   /** Ends the QEMU that has the guest, which is then expected at `target`. */
@@ -284,6 +265,11 @@ export class MovedVm {
     this.session.movedTo(qemu);
     process.kill(pid, 'SIGKILL');
     await until(() => !existsSync(`/proc/${pid}/exe`), QEMU_MS);
+  }
+
+  /** Names of saved VMs, also of such that are not complete. */
+  savedVms() {
+    return readdirSync(this.#directory).filter((name) => name.includes('.xevm'));
   }
 
   /** QMP sockets of the QEMUs in which a guest runs. */
@@ -314,6 +300,7 @@ export class MovedVm {
     await this.session?.kill();
     for (const { qemu } of this.#qemus) await qemu.kill();
     for (const server of this.#servers.splice(0)) await server.stop().catch(() => {});
+    await this.#hosts?.close();
     if (this.#memoryFile !== undefined) rmSync(this.#memoryFile, { force: true });
     rmSync(this.#directory, { recursive: true, force: true });
   }

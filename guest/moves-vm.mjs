@@ -7,8 +7,10 @@
 //   node guest/moves-vm.mjs --shared --bare                 # no VF: what QEMU alone takes
 //   node guest/moves-vm.mjs --through-file 2                # save-vm and restore-vm instead
 //   node guest/moves-vm.mjs --via tcp:127.0.0.1:4445        # RAM over TCP
+//   node guest/moves-vm.mjs --hosts                         # the same across network namespaces; root
 //   node guest/moves-vm.mjs --during probe,unbind,flr,no-driver,fault,hang,second-move
 //   node guest/moves-vm.mjs --end tool,cancel,target,target-server,source-server,source-qemu
+//   node guest/moves-vm.mjs --end save-tool,save-cancel --steps ram,copy,switch,keep
 //   node guest/moves-vm.mjs --without dirty-log             # controls that have to fail;
 //   node guest/moves-vm.mjs --without config-replay         # ggtt-check: the GGTT of another VF
 //   node guest/moves-vm.mjs --without ggtt-check
@@ -18,6 +20,8 @@
 import { loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { QmpClient } from '../dist/app/qmp.js';
+import { VmMigration } from '../dist/app/vm-migration.js';
 import { MovedVm, until } from './moved-vm.mjs';
 import { SITUATIONS } from './moved-vm-situations.mjs';
 
@@ -29,6 +33,7 @@ const { values } = parseArgs({
     memory: { type: 'string', default: '640' },
     transparent: { type: 'boolean', default: false },
     shared: { type: 'boolean', default: false },
+    hosts: { type: 'boolean', default: false },
     bare: { type: 'boolean', default: false },
     via: { type: 'string' },
     'through-file': { type: 'string' },
@@ -55,6 +60,7 @@ const settings = {
   // Without the check the guest is told nothing although its GGTT is elsewhere.
   transparent,
   shared,
+  hosts: values.hosts,
   memory: Number(values.memory) * 2 ** 20,
   say,
 };
@@ -138,10 +144,35 @@ async function chain(vm) {
 async function bareChain(vm) {
   const downtimes = [];
   for (let move = 1; move <= Number(values.moves); move++) {
-    downtimes.push(await vm.moveBare());
+    downtimes.push(await moveBare(vm));
     await delay(Number(values.every));
   }
   tellDowntimes(downtimes);
+}
+
+/** Moves a guest by QMP alone. @returns {Promise<number>} ms from STOP to RESUME */
+async function moveBare(vm) {
+  const target = await vm.startTarget();
+  const left = vm.session.ended;
+  const [from, to] = [await QmpClient.connect(vm.qmp), await QmpClient.connect(target.path)];
+  const [source, there] = [new VmMigration(from, 'source'), new VmMigration(to, 'target')];
+  await there.capabilities({ events: true, 'x-ignore-shared': shared });
+  const pause = { 'pause-before-switchover': true };
+  await source.capabilities({ events: true, 'x-ignore-shared': shared, ...pause });
+  await source.parameters(300);
+  const uri = `unix:${target.path}.ram`;
+  await to.execute('migrate-incoming', { uri });
+  await from.execute('migrate', { uri });
+  await source.until('pre-switchover');
+  await from.execute('migrate-continue', { state: 'pre-switchover' });
+  await there.until('completed');
+  await to.execute('cont');
+  const resumed = await there.event('RESUME');
+  vm.movedTo(target);
+  await from.execute('quit').catch(() => {});
+  await left;
+  to.close();
+  return resumed - source.at('STOP');
 }
 
 function tellDowntimes(downtimes) {
@@ -172,7 +203,8 @@ async function endAt(party, step) {
   await withVm({ separate: true }, async (vm) => {
     await vm.probe();
     await vm.startJobs();
-    const { tool, target, ended, said } = await vm.pausedTool(step);
+    if (party.startsWith('save-')) return await endSave(vm, party, step);
+    const { tool, target, ended, said } = await vm.pausedMove(step);
     if (party === 'tool') tool.kill('SIGKILL');
     else if (party === 'cancel') tool.kill('SIGINT');
     else {
@@ -207,6 +239,18 @@ async function endAt(party, step) {
       `${text}: the guest runs on at the ${source ? 'target' : 'source'}; ${vm.lastLine}; ${load()}`,
     );
   });
+}
+
+/** Ends `save-vm` before a step: the guest runs on, and nothing is left behind. */
+async function endSave(vm, party, step) {
+  const { tool, ended } = await vm.pausedSave(step);
+  tool.kill(party === 'save-tool' ? 'SIGKILL' : 'SIGINT');
+  await ended;
+  const text = `${party} ended before ${step}`;
+  if (!(await vm.jobsGoOn())) fail(`${text}: the guest's last line is "${vm.lastLine}"`);
+  if (!(await until(() => vm.savedVms().length === 0, 10_000)))
+    fail(`${text}: it left ${vm.savedVms().join(', ')}`);
+  say(`${text}: the guest runs on, nothing is left; ${vm.lastLine}; ${load()}`);
 }
 
 /** The parts of a downtime. */
