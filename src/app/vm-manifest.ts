@@ -8,7 +8,8 @@ import { Fault } from '../base/fault.ts';
 import { type Fields, fieldsOf } from '../migration/fault-json.ts';
 import { countOf } from '../migration/profile-json.ts';
 import type { ConfigWrite } from './vm-config.ts';
-import type { VmBar, VmShape } from './vm-facts.ts';
+import type { VmShape } from './vm-facts.ts';
+import type { VmBar } from './vm-pci.ts';
 import type { VmDeviceView } from './vm-source.ts';
 
 /** What a manifest says that it is, and the version that is written. */

@@ -207,8 +207,8 @@ class VmMove {
     // What the guest changes until it stops is seen then.
     const view = await this.#source.view();
     if (this.#options.transparent !== true) this.#source.checkStarted();
-    if (this.#target.replaysEarly && !this.#isWithout('config-replay'))
-      await this.#target.replay(view);
+    if (this.#isWithout('config-replay')) return;
+    if (await this.#target.reachEarly(this.#source)) await this.#target.replay(view);
   }
 
   async #copyRam(): Promise<void> {

@@ -6,8 +6,9 @@ import type { QmpClient } from './qmp.ts';
 import { askVfServer, type ToolAnswer, ToolRequests } from './tool-request.ts';
 import type { VfConnection } from './vf-connection.ts';
 import { type ConfigWrite, configWrites, readConfig } from './vm-config.ts';
-import { barsOf, type VmBar, type VmFacts, vmStatus } from './vm-facts.ts';
+import { type VmFacts, vmStatus } from './vm-facts.ts';
 import { VmMigration } from './vm-migration.ts';
+import { barsOf, type VmBar } from './vm-pci.ts';
 import type { VmStepOptions } from './vm-steps.ts';
 
 /** What the other QEMU has to be brought to. */
