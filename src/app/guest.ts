@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import type { CounterSnapshot } from '../gpu/counters.ts';
-import { type PlatformName, platformByName } from '../xe/platforms.ts';
+import { type Platform, type PlatformName, platformByName } from '../xe/platforms.ts';
 import { type ExerciseResult, runExerciser } from './guest-exerciser.ts';
 import { GUEST_PATH } from './guest-initramfs.ts';
 import { judgeKernelLog, type LogFindings, parseKernelLog } from './guest-log.ts';
@@ -23,8 +23,10 @@ import { type GuestTerminal, guestShell } from './guest-shell.ts';
 import { ServedHost } from './serve.ts';
 import type { ServeEvent } from './serve-messages.ts';
 
-/** VRAM of each VF of a discrete part unless told otherwise: enough for the exerciser. */
-const DEFAULT_VRAM = 2 ** 30;
+/** VRAM of each VF of a discrete part unless told otherwise: enough for all that the exerciser does. */
+const ENOUGH_VRAM = 3 * 2 ** 30;
+/** So many VFs can have that; more of them get a fair share. */
+const MOST_WITH_ENOUGH = 3;
 /** A socket's path has at most 107 bytes; a temporary directory with a longer one is not used. */
 const LONGEST_TMPDIR = 70;
 const KERNEL_LOG = 'kernel.log';
@@ -109,7 +111,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const host = await ServedHost.start({
     platform: platform.name,
     vfs: vfids.length,
-    vramSize: platform.discrete ? (options.vramSize ?? DEFAULT_VRAM) : options.vramSize,
+    vramSize: options.vramSize ?? defaultVram(platform, vfids.length),
     sockets: vfids.map((vfid) => ({ vfid, path: socketOf(vfid) })),
   });
   host.events.on((event) => onEvent({ type: 'server', event }));
@@ -163,6 +165,11 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
     for (const name of ['initramfs.cpio', 'console.sock', 'control.sock', 'console.log'])
       await rm(join(directory, name), { force: true });
   }
+}
+
+/** Undefined stands for a fair share. */
+function defaultVram({ discrete }: Platform, vfs: number): number | undefined {
+  return discrete && vfs <= MOST_WITH_ENOUGH ? ENOUGH_VRAM : undefined;
 }
 
 interface GuestWork {

@@ -93,7 +93,7 @@ export class LinuxHost implements VfHost {
   }
 
   /** Only firmware knows. */
-  starting(): boolean {
+  unready(): boolean {
     return false;
   }
 

@@ -186,6 +186,12 @@ class ServingThread {
     );
   }
 
+  /** Process id of the VMM of a VF, undefined when there is none, or none that can be seen. */
+  vmmPid(pf: string, vfid: number): number | undefined {
+    const served = this.#served.find(({ home }) => home.pf === pf && home.vfid === vfid);
+    return served?.server.vmmPid;
+  }
+
   /** Where the VF is now whose socket was made for `vfid`; a VF that is not served is where it was. */
   #place(vfid: number): { readonly host: VfHost; readonly vfid: number } {
     const served = this.#served.find(({ socket }) => socket.vfid === vfid);
@@ -349,7 +355,8 @@ async function makeHosts(
   const hosts = new Map<string, EmulatedHost>();
   try {
     for (const name of options.pfNames ?? [DEFAULT_PF_NAME]) {
-      const host = await EmulatedHost.create(options, loop);
+      const vmmPid = (vfid: number) => thread?.vmmPid(name, vfid);
+      const host = await EmulatedHost.create(options, loop, vmmPid);
       logPf(host.pf.events, say);
       hosts.set(name, host);
     }

@@ -22,12 +22,13 @@ const OPERATIONS: Readonly<
 > = {
   vf: async ({ vfid, host, device, server }) => ({
     relayVersion: host.relayVersion(vfid),
-    starting: host.starting(vfid),
+    unready: host.unready(vfid),
     ggttStart: host.ggttStart(vfid),
     irq: device.enabledIrq,
     vmmPid: server.vmmPid,
     dmaLogging: device.dmaLogging,
   }),
+  counters: async ({ vfid, host }) => ({ vfid, counters: host.counters(vfid) }),
   rewrite: async ({ server }) => ({ ...server.rewriteDirty() }),
   unnoticed: async ({ vfid, host }, { relayVersion }) => {
     host.resumeUnnoticed(vfid, versionOf(relayVersion));

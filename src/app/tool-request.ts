@@ -1,4 +1,5 @@
 /** The small requests of a tool to the server of a VF: `{ ask: op }` of `control-client.ts`. */
+import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { Fields } from '../migration/fault-json.ts';
 import type { RelayVersion } from '../pf/pf-service.ts';
 import { askServer, type ReadyRequest, readyRequest } from './control-client.ts';
@@ -7,6 +8,8 @@ import { askServer, type ReadyRequest, readyRequest } from './control-client.ts'
 export type ToolOperation =
   /** What of the VF no other message tells. */
   | 'vf'
+  /** What the VF was made to do. */
+  | 'counters'
   /** Tell the VMM which memory the VF wrote; see `rewriteDirty`. */
   | 'rewrite'
   /** Go on without a word to the driver: between the load of a state and RUNNING; `relayVersion`. */
@@ -21,8 +24,8 @@ export type ToolOperation =
 export interface ToolAnswer {
   /** `vf`: first GGTT address, undefined when it is not known. */
   readonly ggttStart?: number | undefined;
-  /** `vf`: whether the driver starts, and could not recover from a move. */
-  readonly starting?: boolean | undefined;
+  /** `vf`: whether the driver starts or leaves, and could not recover from a move. */
+  readonly unready?: boolean | undefined;
   /** `vf`: what the driver agreed on with the PF's, undefined before it did. */
   readonly relayVersion?: RelayVersion | undefined;
   /** `vf`: index of the interrupts that are connected (`VFIO_PCI_IRQ`), undefined for none. */
@@ -31,6 +34,9 @@ export interface ToolAnswer {
   readonly vmmPid?: number | undefined;
   /** `vf`: whether the writes of the VF to guest memory can be logged. */
   readonly dmaLogging?: boolean | undefined;
+  /** `counters`: the number of the VF as it is now, and what was counted. */
+  readonly vfid?: number | undefined;
+  readonly counters?: CounterSnapshot | undefined;
   /** `rewrite`: pages that the VF had written, and messages that told of them. */
   readonly pages?: number | undefined;
   readonly messages?: number | undefined;

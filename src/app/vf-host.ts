@@ -19,8 +19,11 @@ export interface VfHost {
   counters(vfid: number): CounterSnapshot;
   /** Where the VF's part of the GGTT begins; undefined when that is not known. */
   ggttStart(vfid: number): number | undefined;
-  /** True while the VF's driver starts and could not recover from a move; false when it is not known. */
-  starting(vfid: number): boolean;
+  /**
+   * True while the VF's driver starts or leaves and could not recover from a move; false when that is
+   * not known.
+   */
+  unready(vfid: number): boolean;
   /** What the VF's driver agreed on with the PF's; undefined for nothing, or when it is not known. */
   relayVersion(vfid: number): RelayVersion | undefined;
   /**

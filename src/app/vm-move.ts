@@ -181,7 +181,7 @@ class VmMove {
       this.#dirtyPages = await this.#source.tellDirty(this.#ram);
       await this.#viewing;
       // The guest ran until now.
-      if (this.#options.transparent !== true) this.#source.checkStarted();
+      if (this.#options.transparent !== true) this.#source.checkReady();
       if (!this.#ram.shared) this.#goOn();
       await this.#log.enter('copy');
     } else if (phase === 'run') {
@@ -206,7 +206,7 @@ class VmMove {
     await this.#source.prepare(this.#ram);
     // What the guest changes until it stops is seen then.
     const view = await this.#source.view();
-    if (this.#options.transparent !== true) this.#source.checkStarted();
+    if (this.#options.transparent !== true) this.#source.checkReady();
     if (this.#isWithout('config-replay')) return;
     if (await this.#target.reachEarly(this.#source)) await this.#target.replay(view);
   }

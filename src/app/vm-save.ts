@@ -187,7 +187,7 @@ class VmSave {
       await this.#log.enter('rewrite');
       this.#dirtyPages = await source.tellDirty(this.#ram);
       await this.#viewing;
-      source.checkStarted();
+      source.checkReady();
       await source.goOn();
       await this.#log.enter('copy');
     }

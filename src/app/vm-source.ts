@@ -43,7 +43,7 @@ export class VmSource {
   readonly migration: VmMigration;
   readonly #requests: ToolRequests;
   #ran = false;
-  #starting = false;
+  #unready = false;
 
   constructor(qmp: QmpClient, facts: VmFacts, vf: VfConnection) {
     this.qmp = qmp;
@@ -109,25 +109,25 @@ export class VmSource {
    */
   async view(): Promise<VmDeviceView> {
     const config = readConfig(this.vf.device);
-    const [bars, { irq, relayVersion, starting }] = await Promise.all([
+    const [bars, { irq, relayVersion, unready }] = await Promise.all([
       barsOf(this.qmp, this.facts.vfs[0]?.id ?? ''),
       this.#requests.ask('vf'),
     ]);
-    this.#starting = starting === true;
+    this.#unready = unready === true;
     return { writes: configWrites(config, irq), irq, bars, relayVersion };
   }
 
   /**
    * Refuses what the guest's driver would not survive; it was so at the last {@link view}.
    *
-   * @throws {Fault} EBUSY while it starts: it knows its place in the GGTT, and has no way yet by which
-   * firmware could tell it of another one
+   * @throws {Fault} EBUSY while it starts or leaves: firmware has no way to tell it of another place
+   * in the GGTT
    */
-  checkStarted(): void {
-    if (this.#starting)
+  checkReady(): void {
+    if (this.#unready)
       throw new Fault(
         'EBUSY',
-        "the guest's driver is starting and cannot recover from a move yet",
+        "the guest's driver is starting or leaving and cannot recover from a move",
         {
           hint: 'try again in a moment; a move with --transparent needs no recovery',
         },

@@ -74,6 +74,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/diff.ts'),
   },
   {
+    name: 'stats',
+    summary: 'show what a served VF was made to do so far',
+    load: () => import('./commands/stats.ts'),
+  },
+  {
     name: 'guest',
     summary: 'boot a stock Linux guest with VFs and exercise them',
     load: () => import('./commands/guest.ts'),

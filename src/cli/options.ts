@@ -35,6 +35,15 @@ export function integerOption(
   };
 }
 
+/** The longest turn of a VF on the engines, and time to leave them: 100 s each, as firmware has it. */
+export const MAX_EXEC_QUANTUM_MS = 100_000;
+export const MAX_PREEMPT_TIMEOUT_US = 100_000_000;
+
+/** A parser of whole numbers parted by commas, each from 0 to `most`. */
+export function integerListOption(most: number): (text: string) => number[] {
+  return (text) => text.split(',').map((part) => integerOption(0, most)(part));
+}
+
 /** The device id of a PCI id of Intel's, such as `8086:e20b`. */
 export function deviceOption(text: string): number {
   const [, vendor, device] = /^([0-9a-f]{4}):([0-9a-f]{4})$/i.exec(text) ?? [];

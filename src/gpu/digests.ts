@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { GGTT_PTE_LO } from '../xe/pte.ts';
 import type { GgttWindow } from './ggtt.ts';
+import { type CcsRun, ccsDwords } from './guc/ccs-section.ts';
 import type { Guc } from './guc/guc.ts';
 import { emptyRuntime, type VfRuntime } from './guc/vf-state.ts';
 import type { VfVram } from './vram.ts';
@@ -33,9 +34,11 @@ export function vfDigests(
     readonly ggtt: GgttWindow | undefined;
     readonly vram: VfVram | undefined;
     readonly gucs: readonly Guc[];
+    /** Compression metadata of VRAM, which is in the main GT's state. */
+    readonly ccs: readonly CcsRun[];
   },
 ): VfDigests {
-  const { ggtt, vram, gucs } = parts;
+  const { ggtt, vram, gucs, ccs } = parts;
   const start = ggtt?.start ?? 0;
   const flags = gucs.map((guc) => [...guc.flags(vfid)]);
   const state = gucs.map((guc) => canonical(guc.vf(vfid).existingRuntime ?? emptyRuntime(), start));
@@ -43,7 +46,7 @@ export function vfDigests(
     vram: digestVram(vram),
     ggtt: digestGgtt(ggtt),
     mmio: digestText(JSON.stringify(flags)),
-    guc: digestText(JSON.stringify(state)),
+    guc: digestText(JSON.stringify([...state, ...ccsDwords(ccs)])),
   };
 }
 

@@ -26,6 +26,7 @@ export function executionHost(engine: string, parts: VfParts): ExecutionHost {
     ppgtt: (pdp0) => parts.ppgtts.space(pdp0),
     // The machine's clock: a process that takes the VF over must not turn it back.
     timestamp: () => (process.hrtime.bigint() * TICKS_PER_10_US) / NS_PER_10_US,
+    now: () => performance.now(),
     raiseMsi: () => parts.raiseMsi(engine),
     command: (name, count) => counters.command(name, count),
     copied: (bytes) => counters.copied(bytes),

@@ -51,6 +51,8 @@ export interface FdStat {
   readonly isSocket: boolean;
   /** A file with a size of its own: on a disk, in memory or a memfd. */
   readonly isRegular: boolean;
+  /** When write(2) or truncate last changed it, ns since 1970; stores through a mapping do not count. */
+  readonly mtimeNs: bigint;
 }
 
 /** @throws {Fault} EBADF when `fd` is not open */
@@ -67,6 +69,7 @@ export function fstat(fd: number): FdStat {
     isRegular: (mode & S_IFMT) === S_IFREG,
     size: u64(48),
     allocated: u64(64) * 512,
+    mtimeNs: view.getBigUint64(88, true) * 1_000_000_000n + view.getBigUint64(96, true),
   };
 }
 

@@ -17,8 +17,8 @@ const EPOLL_CTL_MOD = 3;
 /** `struct epoll_event` is packed on x86-64 only. */
 const EVENT_SIZE = process.arch === 'x64' ? 12 : 16;
 const DATA_AT = EVENT_SIZE - 8;
-/** Events taken at once; the page holds them and the argument of epoll_ctl. */
-const MAX_EVENTS = 128;
+/** Descriptors that {@link Readiness.wait} tells of at once; a page holds them and an argument. */
+export const MAX_EVENTS = 128;
 const ARGUMENT_AT = PAGE_SIZE - EVENT_SIZE;
 
 /** A set of descriptors, each with a key that says whose it is. */

@@ -8,11 +8,13 @@
  * takes its time. While somebody has work to do between messages, nothing waits: what is there is
  * served, then the work gets a turn.
  */
-import { Readiness } from '../sys/readiness.ts';
+import { MAX_EVENTS, Readiness } from '../sys/readiness.ts';
 import { LoopTurns, type TurnTicket } from './loop-turns.ts';
 
 /** Messages between two visits to the event loop, about a millisecond and a half of small ones. */
 const YIELD_AFTER = 128;
+/** Turns of work between two visits to the event loop, about a millisecond. */
+const YIELD_AFTER_TURNS = 8;
 /** Turns of the microtask queue that a device operation gets before the loop goes to sleep. */
 const MICROTASK_TURNS = 8;
 
@@ -71,6 +73,8 @@ export class ServerLoop {
   readonly quietMs: number;
   readonly #readiness = new Readiness();
   readonly #members = new Map<number, LoopMember>();
+  /** Key and events of each descriptor that is ready. */
+  readonly #ready = new Uint32Array(2 * MAX_EVENTS);
   readonly #hot = new Set<HotMember>();
   /** Who was served by blocking last and may not be watched. */
   #served: HotMember | undefined;
@@ -179,6 +183,7 @@ export class ServerLoop {
   }
 
   async #serve(): Promise<void> {
+    let turns = 0;
     while (!this.#stopped) {
       if (this.#busy > 0) await this.#afterMicrotasks();
       if (this.#stopped) break;
@@ -192,7 +197,10 @@ export class ServerLoop {
       } else {
         // Work goes on; whoever was served by blocking is served as all others meanwhile.
         this.#cool();
+        this.#dispatch(0);
+        if (this.#busy === 0 && ++turns < YIELD_AFTER_TURNS) continue;
       }
+      turns = 0;
       // Timers, messages from other threads and signals get their turn here.
       await new Promise((resolve) => setImmediate(resolve));
       this.#dispatch(0);
@@ -229,10 +237,14 @@ export class ServerLoop {
   #dispatch(timeoutMs: number): boolean {
     const count = this.#readiness.wait(timeoutMs);
     // Keys first: a member may close others, or wait on the same page.
-    const ready: [number, number][] = [];
+    for (let index = 0; index < count; index++) {
+      this.#ready[2 * index] = this.#readiness.key(index);
+      this.#ready[2 * index + 1] = this.#readiness.events(index);
+    }
     for (let index = 0; index < count; index++)
-      ready.push([this.#readiness.key(index), this.#readiness.events(index)]);
-    for (const [key, events] of ready) this.#members.get(key)?.ready(events);
+      this.#members
+        .get(this.#ready[2 * index] as number)
+        ?.ready(this.#ready[2 * index + 1] as number);
     return count > 0;
   }
 

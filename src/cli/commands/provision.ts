@@ -3,11 +3,14 @@ import { type ProvisionOptions, provision, type SchedPriority } from '../../app/
 import { changeDocument, changeLines } from '../change-output.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { UsageFault } from '../exit-codes.ts';
-import { integerOption, rootOption, sizeOption } from '../options.ts';
+import {
+  integerOption,
+  MAX_EXEC_QUANTUM_MS,
+  MAX_PREEMPT_TIMEOUT_US,
+  rootOption,
+  sizeOption,
+} from '../options.ts';
 
-/** Limits of firmware: 100 s each. */
-const MAX_EXEC_QUANTUM_MS = 100_000;
-const MAX_PREEMPT_TIMEOUT_US = 100_000_000;
 const MAX_VFS = 65_535;
 
 type ProvisionFlags = Omit<ProvisionOptions, 'pf' | 'execQuantumMs' | 'preemptTimeoutUs'> & {

@@ -90,7 +90,7 @@ export abstract class CellsTransfer implements Transfer {
     this.faulted = undefined;
     const grid = this.#grid;
     for (let left = Math.max(budget, 1); this.progress < grid.count; this.progress++) {
-      if (left <= 0) return 'more';
+      if (left <= 0 || this.#context.isLate()) return 'more';
       if (!this.cell(this.progress)) {
         this.faulted = this.#context.ppgtt;
         return 'fault';

@@ -9,21 +9,14 @@ import { addressOf48, fieldOf } from '../../xe/commands/blt-fields.ts';
 import type { MemoryRun, Transfer, TransferContext } from '../engine/contracts.ts';
 import { BlitMemory } from './blit-memory.ts';
 import { MATRIX_WIDTH_MASK } from './mem-set.ts';
+import type { RowPlace } from './rows-fill.ts';
 import { joinedRows, type Matrix, RowsTransfer } from './rows-transfer.ts';
-
-/** Where rows of a matrix lie. */
-export interface MatrixSide {
-  /** Of the first byte. */
-  readonly address: number;
-  /** Bytes from a row to the next. */
-  readonly pitch: number;
-}
 
 /** Copies rows of bytes. */
 export class MatrixCopy extends RowsTransfer {
   readonly #memory: BlitMemory;
-  readonly #src: MatrixSide;
-  readonly #dst: MatrixSide;
+  readonly #src: RowPlace;
+  readonly #dst: RowPlace;
   /** What is at hand of either side, and the address that it begins at. */
   #from: Uint8Array | undefined;
   #fromAddress = 0;
@@ -34,8 +27,8 @@ export class MatrixCopy extends RowsTransfer {
   constructor(
     context: TransferContext,
     matrix: Matrix,
-    src: MatrixSide,
-    dst: MatrixSide,
+    src: RowPlace,
+    dst: RowPlace,
     resolve = false,
   ) {
     super(context, joinedRows(matrix, src.pitch, dst.pitch));
@@ -130,7 +123,7 @@ export function startMemCopy(dwords: Uint32Array, context: TransferContext): Tra
   // Copies of pages are linear whatever else the command says.
   if (pages || type === 0) {
     const width = (field + 1) * (pages ? MEM_COPY_PAGE_SIZE : 1);
-    const side = (address: number): MatrixSide => ({ address, pitch: width });
+    const side = (address: number): RowPlace => ({ address, pitch: width });
     return new MatrixCopy(context, { width, height: 1 }, side(src), side(dst));
   }
   const width = (field & MATRIX_WIDTH_MASK) + 1;

@@ -1,6 +1,9 @@
 /** Work that goes through rows of bytes from first to last. */
 import type { GpuMemory, StepEnd, Transfer, TransferContext } from '../engine/contracts.ts';
 
+/** Bytes that are moved at once. */
+const PIECE_SIZE = 128 * 1024;
+
 /** Rows of bytes of a command. */
 export interface Matrix {
   /** Bytes of a row. */
@@ -40,18 +43,17 @@ export abstract class RowsTransfer implements Transfer {
   step(budget: number): StepEnd {
     const { width, height } = this.#matrix;
     const total = width * height;
-    const start = this.progress;
-    const end = Math.min(total, start + Math.max(budget, 1));
+    const end = Math.min(total, this.progress + Math.max(budget, 1));
     this.begin();
     while (this.progress < end) {
       const row = Math.floor(this.progress / width);
       const x = this.progress - row * width;
-      const moved = this.move(row, x, Math.min(width - x, end - this.progress));
-      if (moved === 0) break;
+      const moved = this.move(row, x, Math.min(width - x, end - this.progress, PIECE_SIZE));
+      if (moved === 0) return 'fault';
       this.progress += moved;
+      this.#context.copied(moved);
+      if (this.#context.isLate()) break;
     }
-    this.#context.copied(Math.max(this.progress - start, 0));
-    if (this.progress < end) return 'fault';
     return this.progress < total ? 'more' : 'done';
   }
 }

@@ -13,7 +13,8 @@ import { fieldOf, signedFieldOf } from '../../xe/commands/blt-fields.ts';
 import type { Transfer, TransferContext } from '../engine/contracts.ts';
 import { BlitMemory } from './blit-memory.ts';
 import { type CellGrid, CellsTransfer, cellGrid, cellOf, cellRows, rowGrid } from './cells.ts';
-import { MatrixCopy, type MatrixSide } from './mem-copy.ts';
+import { MatrixCopy } from './mem-copy.ts';
+import type { RowPlace } from './rows-fill.ts';
 import type { Matrix } from './rows-transfer.ts';
 import { type ByteRect, type Rows, Surface } from './surface.ts';
 import { SPAN_SIZE } from './tiling.ts';
@@ -103,7 +104,7 @@ function startCopy(context: TransferContext, copy: Copy): Transfer {
   const overlap = matrix.height > 0 && overlaps(src, sized(matrix, copy.src), dst, rect);
   const tiled = src.layout.tiling !== undefined || dst.layout.tiling !== undefined;
   if (tiled || overlap) return new CellsCopy(context, copy, src, dst, overlap);
-  const side = ({ layout, x, y }: XySurface): MatrixSide => ({
+  const side = ({ layout, x, y }: XySurface): RowPlace => ({
     address: layout.address + y * layout.pitch + x,
     pitch: layout.pitch,
   });

@@ -4,7 +4,8 @@ import { fieldOf, signedFieldOf } from '../../xe/commands/blt-fields.ts';
 import type { Transfer, TransferContext } from '../engine/contracts.ts';
 import { BlitMemory, PAGE_SIZE } from './blit-memory.ts';
 import { type CellGrid, CellsTransfer, cellGrid, cellOf, cellRows } from './cells.ts';
-import { joinedRows, type Matrix, RowsTransfer } from './rows-transfer.ts';
+import { RowsFill } from './rows-fill.ts';
+import type { Matrix } from './rows-transfer.ts';
 import { type ByteRect, type Rows, Surface } from './surface.ts';
 import { type XySurface, xySurface } from './xy-surface.ts';
 
@@ -12,45 +13,24 @@ import { type XySurface, xySurface } from './xy-surface.ts';
 const PATTERN_SIZE = 48 * 512;
 
 /** Fills rows that lie in a linear surface. */
-class LinearFill extends RowsTransfer {
-  readonly #memory: BlitMemory;
-  readonly #address: number;
-  readonly #pitch: number;
+class LinearFill extends RowsFill {
   readonly #pixelSize: number;
   readonly #pattern: Uint8Array;
 
   constructor(
     context: TransferContext,
     matrix: Matrix,
-    { layout, x, y }: XySurface,
+    { layout: { address, pitch }, x, y }: XySurface,
     color: Uint8Array,
   ) {
-    super(context, joinedRows(matrix, layout.pitch));
-    this.#memory = new BlitMemory(context.ppgtt, context.flatCcs);
-    this.#address = layout.address + y * layout.pitch + x;
-    this.#pitch = layout.pitch;
+    super(context, matrix, { address: address + y * pitch + x, pitch });
     this.#pixelSize = color.length;
     this.#pattern = repeated(color, PATTERN_SIZE);
   }
 
-  protected override begin(): void {
-    this.faulted = undefined;
-  }
-
-  protected override move(row: number, x: number, length: number): number {
-    const address = this.#address + row * this.#pitch + x;
-    const run = this.#memory.writable(address, length);
-    if (run !== undefined) {
-      const { bytes, direct } = run;
-      this.#fill(bytes, x % this.#pixelSize);
-      if (direct || this.#memory.memory.write(address, bytes)) return bytes.length;
-    }
-    this.faulted = this.#memory.memory;
-    return 0;
-  }
-
-  /** @param skew bytes of the first pixel that are not wanted */
-  #fill(bytes: Uint8Array, skew: number): void {
+  protected override fill(bytes: Uint8Array, x: number): void {
+    // Bytes of the first pixel that are not wanted.
+    const skew = x % this.#pixelSize;
     const room = PATTERN_SIZE - this.#pixelSize;
     for (let done = 0; done < bytes.length; done += room)
       bytes.set(this.#pattern.subarray(skew, skew + Math.min(room, bytes.length - done)), done);

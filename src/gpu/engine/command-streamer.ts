@@ -21,6 +21,10 @@ import { EngineRegisters } from './registers.ts';
 import { StreamerRegisters } from './streamer-registers.ts';
 import { TransferRunner } from './transfer-runner.ts';
 
+const NOOP_INDEX = COMMAND_NAMES.indexOf('MI_NOOP');
+/** NOOPs in a row that take as long as a unit of the budget. */
+const NOOPS_PER_UNIT = 64;
+
 /** One context on an engine. The members beside the contract are for command handlers. */
 export class CommandStreamer implements ContextExecution {
   readonly engine: EngineInstance;
@@ -185,6 +189,12 @@ export class CommandStreamer implements ContextExecution {
       }
       const { words, at } = window;
       const header = words[at] as number;
+      if (header === 0) {
+        const count = window.skipZeros();
+        (this.#counts[NOOP_INDEX] as number) += count;
+        this.#budget -= Math.max(1, Math.floor(count / NOOPS_PER_UNIT));
+        continue;
+      }
       const command = lookUp(this.#table, header);
       if (command === undefined) return 'hang';
       const length = command.fixed !== 0 ? command.fixed : (header & command.mask) + 2;

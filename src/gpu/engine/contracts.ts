@@ -53,7 +53,7 @@ export interface GpuMemory {
   invalidate(): void;
 }
 
-/** Bytes that an address resolved to. */
+/** Bytes that an address resolved to. Valid until the next {@link GpuMemory.run} for the same access. */
 export interface MemoryRun {
   readonly bytes: Uint8Array;
   /** False when `bytes` is a copy and writing needs {@link GpuMemory.write}. */
@@ -82,8 +82,10 @@ export interface TransferContext {
   readonly ppgtt: GpuMemory;
   /** The VF's store of compression metadata, undefined where the platform has no flat CCS. */
   readonly flatCcs: FlatCcs | undefined;
-  /** Counts bytes for the server's statistics. */
+  /** Counts bytes for the server's statistics and the budget. */
   copied(bytes: number): void;
+  /** True when a step has taken its time, however little it copied: it should return `more`. */
+  isLate(): boolean;
 }
 
 /**
@@ -175,6 +177,8 @@ export interface ExecutionHost {
   readonly discrete: boolean;
   /** Ticks of the command streamer's clock (CTX_TIMESTAMP, RING_TIMESTAMP): 19.2 MHz. */
   timestamp(): bigint;
+  /** Milliseconds, monotonic, with fractions. */
+  now(): number;
   /** Sends the VF's MSI; the engine has set the memirq bytes. */
   raiseMsi(): void;
   /** Counts for the server's statistics. */

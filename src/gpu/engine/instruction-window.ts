@@ -1,6 +1,8 @@
 /** The part of a ring or batch that is being executed: commands as dwords, a page at most. */
 import type { GpuMemory } from './contracts.ts';
 
+/** Zeros in a row that are skipped together, dwords. */
+const MANY_ZEROS = 64;
 const PAGE = 4096;
 /** Longest command of which all dwords are needed: MI_STORE_DATA_IMM. */
 const GATHER_WORDS = 1032;
@@ -61,6 +63,20 @@ export class InstructionWindow {
     if (at >= this.limit) return false;
     this.at = at;
     return true;
+  }
+
+  /**
+   * Goes past the zero at hand, and past those behind it when they are many: batches of drivers
+   * have megabytes of them.
+   * @returns how many
+   */
+  skipZeros(): number {
+    const { words, at, limit } = this;
+    let end = at + 1;
+    while (end < limit && words[end] === 0) end++;
+    const count = end - at < MANY_ZEROS ? 1 : end - at;
+    this.at = at + count;
+    return count;
   }
 
   /** Forgets the window. */

@@ -10,6 +10,13 @@ import type {
 
 /** Bytes of a transfer that are one unit of budget. */
 const BYTES_PER_UNIT = 4096;
+/**
+ * A step that has taken so long is over, ms: memory that is touched for the first time takes
+ * microseconds a page.
+ */
+const STEP_MS = 0.05;
+/** Bytes between two looks at the clock. */
+const LOOK_AFTER = 128 * 1024;
 
 /** Holds a transfer and its progress across turns. */
 export class TransferRunner {
@@ -21,6 +28,9 @@ export class TransferRunner {
   #isOwn = true;
   #length = 0;
   #copied = 0;
+  #lateAt = 0;
+  #lookAt = 0;
+  readonly #now: () => number;
   /** Progress of a transfer that was begun before the context was taken off. */
   #progress: number | undefined;
 
@@ -28,6 +38,7 @@ export class TransferRunner {
   constructor(host: ExecutionHost, ppgtt: GpuMemory, progress: number | undefined) {
     this.#ppgtt = ppgtt;
     this.#progress = progress;
+    this.#now = () => host.now();
     this.#context = {
       ggtt: host.ggtt,
       ppgtt,
@@ -36,6 +47,7 @@ export class TransferRunner {
         this.#copied += bytes;
         host.copied(bytes);
       },
+      isLate: () => this.#isLate(),
     };
   }
 
@@ -81,9 +93,17 @@ export class TransferRunner {
   /** Goes on for about `budget` units. */
   step(budget: number): StepEnd {
     this.#copied = 0;
+    this.#lookAt = LOOK_AFTER;
+    this.#lateAt = this.#now() + STEP_MS;
     const end = (this.#transfer as Transfer).step(budget * BYTES_PER_UNIT);
     this.used = Math.floor(this.#copied / BYTES_PER_UNIT);
     if (end === 'done') this.#transfer = undefined;
     return end;
+  }
+
+  #isLate(): boolean {
+    if (this.#copied < this.#lookAt) return false;
+    this.#lookAt = this.#copied + LOOK_AFTER;
+    return this.#now() >= this.#lateAt;
   }
 }

@@ -72,22 +72,31 @@ export function isUrgent({ session: { vf } }: VfQueue): boolean {
 export function nextVf(
   group: EngineGroup,
   queues: readonly VfQueue[],
-  hasWork: (queue: VfQueue) => boolean,
+  hasWork: (group: EngineGroup, queue: VfQueue) => boolean,
 ): VfQueue | undefined {
-  const others = queues.filter((queue) => queue !== group.active && queue.open);
-  const working = others.filter(hasWork);
-  const urgent = working.filter(isUrgent);
-  if (urgent.length > 0) return after(urgent, group.active?.vfid ?? 0);
+  const { active } = group;
+  let someWork = active !== undefined && hasWork(group, active);
+  let urgent: VfQueue | undefined;
+  for (const queue of queues) {
+    if (queue === active || !queue.open || !hasWork(group, queue)) continue;
+    someWork = true;
+    if (isUrgent(queue)) urgent = nearer(queue, urgent, active?.vfid ?? 0);
+  }
   // An idle VF's turn matters only to one that has to wait for it.
-  const someWork = working.length > 0 || (group.active !== undefined && hasWork(group.active));
-  const wanting = someWork
-    ? others.filter((queue) => hasWork(queue) || keepsIdleTurn(queue, group.index))
-    : [];
-  return after(wanting, group.last);
+  if (urgent !== undefined || !someWork) return urgent;
+  let next: VfQueue | undefined;
+  for (const queue of queues) {
+    if (queue === active || !queue.open) continue;
+    if (hasWork(group, queue) || keepsIdleTurn(queue, group.index))
+      next = nearer(queue, next, group.last);
+  }
+  return next;
 }
 
-/** The first behind `vfid`, going round. */
-function after(queues: readonly VfQueue[], vfid: number): VfQueue | undefined {
-  const sorted = [...queues].sort((a, b) => a.vfid - b.vfid);
-  return sorted.find((queue) => queue.vfid > vfid) ?? sorted[0];
+/** The one of two that comes first behind `vfid`, going round. */
+function nearer(queue: VfQueue, other: VfQueue | undefined, vfid: number): VfQueue {
+  if (other === undefined) return queue;
+  const isBehind = queue.vfid > vfid;
+  if (isBehind !== other.vfid > vfid) return isBehind ? queue : other;
+  return queue.vfid < other.vfid ? queue : other;
 }

@@ -1,5 +1,6 @@
 import type { VfCounters } from '../counters.ts';
 import type { EngineInstance, ExecutionHost } from '../engine/contracts.ts';
+import type { CcsStore } from '../flat-ccs.ts';
 import type { VfAddressSpace } from '../vf-address-space.ts';
 
 /** What a GuC reaches of a VF outside of its own state. */
@@ -7,6 +8,8 @@ export interface GucVfHost {
   /** Memory by the VF's GGTT addresses. */
   readonly memory: VfAddressSpace;
   readonly counters: VfCounters;
+  /** Compression metadata of the VF's memory. */
+  readonly flatCcs: CcsStore;
   /** Sends the VF's MSI. @param source for the counters, such as `GuC` or `rcs0` */
   raiseMsi(source: string): void;
   /** What an engine that runs one of the VF's contexts reaches; the same object each time. */

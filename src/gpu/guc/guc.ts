@@ -12,6 +12,7 @@ import { VF_SW_FLAG_COUNT } from '../../xe/registers.ts';
 import type { ContextLoader } from '../engine/contracts.ts';
 import type { GpuFaults } from '../faults.ts';
 import { AdverseEvents } from './adverse-events.ts';
+import { CcsContexts } from './ccs-contexts.ts';
 import { GucError } from './guc-error.ts';
 import type { GucVfHost } from './guc-vf-host.ts';
 import { PfBuffers } from './pf-buffers.ts';
@@ -54,6 +55,7 @@ export class Guc implements GucPort {
   readonly #stalled = new Set<VfSession>();
   readonly #adverse: AdverseEvents;
   readonly #buffers: PfBuffers;
+  readonly #ccs: CcsContexts;
   readonly #vfs = new Map<number, GucVf>();
   readonly #sessions = new Map<number, VfSession>();
   /** VF_SW_FLAG(n) of each VF, four after the other. */
@@ -73,7 +75,9 @@ export class Guc implements GucPort {
       report: (vfid, key) =>
         this.#sendToPf([hxgEvent(GUC2PF_ACTION.ADVERSE_EVENT.action), vfid, key]),
     });
-    this.scheduler = new Scheduler(enginesOf(identity.gt.engines), around);
+    const engines = enginesOf(identity.gt.engines);
+    this.scheduler = new Scheduler(engines, around);
+    this.#ccs = new CcsContexts(engines, around);
   }
 
   get version(): GucVersion {
@@ -114,6 +118,11 @@ export class Guc implements GucPort {
         `no buffer of ${length} bytes at 0x${address.toString(16)}`,
       );
     return bytes;
+  }
+
+  /** Milliseconds, monotonic. */
+  now(): number {
+    return this.#around.now();
   }
 
   /** State of a VF. @throws {GucError} INVALID_VFID */
@@ -163,6 +172,8 @@ export class Guc implements GucPort {
           adverse: (threshold, amount) => this.#adverse.note(this.vf(vfid), threshold, amount),
         },
         scheduler: this.scheduler,
+        ccs: this.#ccs,
+        now: this.#around.now,
       });
       this.#sessions.set(vfid, session);
     }

@@ -8,11 +8,12 @@ import { Fault } from '../../base/fault.ts';
 import { TWO_32 } from '../../base/int.ts';
 import { GUC_RESPONSE, hxgData0 } from '../../xe/guc/hxg.ts';
 import { SAVE_RESTORE_OPCODE } from '../../xe/guc/pf-actions.ts';
+import { applyCcsRuns, type CcsRun, ccsRuns } from './ccs-section.ts';
 import type { Guc } from './guc.ts';
 import { GucError } from './guc-error.ts';
 import { decodeGucState, encodeGucState } from './state-blob.ts';
 import type { StateOwner } from './state-format.ts';
-import type { GucVf } from './vf-state.ts';
+import { type GucVf, noFixup } from './vf-state.ts';
 
 type Operation = 'query' | 'save' | 'restore';
 
@@ -39,7 +40,8 @@ export function saveRestoreVf(guc: Guc, message: readonly number[]): number {
   if (operation !== 'query' && vf.execution !== 'paused')
     throw new GucError(GUC_RESPONSE.INVALID_STATE, `VF${vf.vfid} is ${vf.execution}, not paused`);
   if (operation === 'restore') return restore(guc, vf, address, dwords);
-  const state = encodeGucState(vf.existingRuntime, owner(guc, vf));
+  const beside = { fixup: vf.fixup, ccs: ccsOf(guc, vf) };
+  const state = encodeGucState(vf.existingRuntime, owner(guc, vf), beside);
   if (operation === 'query') return state.length / 4;
   if (state.length > dwords * 4)
     throw new GucError(GUC_RESPONSE.DATA_TOO_LARGE, `the state needs ${state.length / 4} dwords`);
@@ -55,12 +57,23 @@ function operationOf(opcode: number, address: number, dwords: number): Operation
 }
 
 function restore(guc: Guc, vf: GucVf, address: number, dwords: number): number {
-  const runtime = decodeGucState(guc.pfMemory(address, dwords * 4), owner(guc, vf));
+  const ccs: CcsRun[] = [];
+  const runtime = decodeGucState(guc.pfMemory(address, dwords * 4), owner(guc, vf), ccs);
   vf.replaceRuntime(runtime);
+  if (keepsCcs(guc)) applyCcsRuns(guc.session(vf.vfid).host.flatCcs, ccs);
   // A driver that never talked to the GuC has nothing to recover.
-  vf.fixup.blocked = runtime.handshake !== undefined;
-  vf.fixup.marker = 0;
+  Object.assign(vf.fixup, noFixup(), { blocked: runtime.handshake !== undefined });
+  vf.ccsOwed = true;
   return dwords;
+}
+
+/** Metadata of VRAM goes with the main GT; that of guest memory is its driver's, see ccs-contexts.ts. */
+function keepsCcs({ identity: { discrete, gt } }: Guc): boolean {
+  return discrete && gt.type === 'main';
+}
+
+function ccsOf(guc: Guc, { vfid }: GucVf): readonly CcsRun[] {
+  return keepsCcs(guc) ? ccsRuns(guc.session(vfid).host.flatCcs) : [];
 }
 
 function owner(guc: Guc, vf: GucVf): StateOwner {
@@ -71,8 +84,10 @@ function owner(guc: Guc, vf: GucVf): StateOwner {
     gtType: gt.type,
     contexts: vf.provisioned('NUM_CONTEXTS'),
     doorbells: vf.provisioned('NUM_DOORBELLS'),
+    vramSize: keepsCcs(guc) ? vf.provisioned('LMEM_SIZE') : 0,
     firmware: version,
     abi,
+    now: guc.now(),
     position: (dwords) => guc.loader.position(dwords),
   };
 }

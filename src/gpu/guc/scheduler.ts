@@ -223,11 +223,10 @@ export class Scheduler {
 
   #takeTurns(group: EngineGroup, now: number): void {
     const { active } = group;
-    const works = (queue: VfQueue) => this.#hasWork(group, queue);
     const isOver =
       active === undefined || group.closing || now - group.since >= turnMs(active, group.index);
-    if (!isOver && (works(active) || keepsIdleTurn(active, group.index))) return;
-    const next = nextVf(group, this.#sorted, works);
+    if (!isOver && (this.#hasWork(group, active) || keepsIdleTurn(active, group.index))) return;
+    const next = nextVf(group, this.#sorted, this.#hasWork);
     if (next === undefined) {
       if (isOver) group.since = now;
       group.closing = false;
@@ -252,14 +251,15 @@ export class Scheduler {
     return running().size === 0;
   }
 
-  #hasWork(group: EngineGroup, queue: VfQueue): boolean {
+  readonly #hasWork = (group: EngineGroup, queue: VfQueue): boolean => {
     if (!queue.open) return false;
     for (const { member } of group.slots)
       if (member !== undefined && member.gang.session.vf.vfid === queue.vfid) return true;
+    if (queue.ready.size === 0) return false;
     for (const context of queue.ready)
       if (group.slots.some(({ engine }) => servesContext(engine, context))) return true;
     return false;
-  }
+  };
 
   /** Puts a context on if engines are free, else makes free what less entitled ones have. */
   #place(group: EngineGroup, queue: VfQueue, context: GucContext): void {

@@ -1,8 +1,9 @@
 /** The state of a VF in one GuC, written and read whole; see state-format.ts. */
 import { crc32 } from 'node:zlib';
 import { dataView } from '../../base/int.ts';
+import type { CcsRun } from './ccs-section.ts';
 import { decodeSection } from './state-blob-decode.ts';
-import { encodeSections } from './state-blob-encode.ts';
+import { encodeSections, type StateBeside } from './state-blob-encode.ts';
 import {
   refuse,
   SECTION_OPTIONAL,
@@ -19,8 +20,12 @@ const HEADER_DWORDS = STATE_HEADER_LAYOUT.length;
 const CRC_DWORD = 3;
 
 /** Writes the state of a VF. */
-export function encodeGucState(runtime: VfRuntime | undefined, owner: StateOwner): Uint8Array {
-  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner.ggttStart), owner);
+export function encodeGucState(
+  runtime: VfRuntime | undefined,
+  owner: StateOwner,
+  beside: StateBeside = {},
+): Uint8Array {
+  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner, beside), owner);
 }
 
 /** Writes sections with a header before them. */
@@ -55,9 +60,14 @@ export function encodeState(
 /**
  * Reads a state for the VF `owner`. Nothing is applied: the caller puts the result in place.
  *
+ * @param ccs receives the compression metadata of the VF's VRAM
  * @throws {Fault} EIO, with what is wrong, for anything that is not a whole and fitting state
  */
-export function decodeGucState(bytes: Uint8Array, owner: StateOwner): VfRuntime {
+export function decodeGucState(
+  bytes: Uint8Array,
+  owner: StateOwner,
+  ccs: CcsRun[] = [],
+): VfRuntime {
   if (bytes.length % 4 !== 0 || bytes.length < HEADER_DWORDS * 4)
     refuse(`${bytes.length} bytes are no state`);
   const view = dataView(bytes);
@@ -69,6 +79,7 @@ export function decodeGucState(bytes: Uint8Array, owner: StateOwner): VfRuntime 
   if (word(CRC_DWORD) !== stateCrc(bytes)) refuse('its checksum does not match');
   checkOwner(word(4), word(5), word(6), owner);
   const runtime = emptyRuntime();
+  const into = { runtime, ccs };
   const seen = new Set<number>();
   let at = HEADER_DWORDS;
   for (let left = word(7); left > 0; left--) {
@@ -81,7 +92,7 @@ export function decodeGucState(bytes: Uint8Array, owner: StateOwner): VfRuntime 
     seen.add(id);
     const section = new Uint32Array(length);
     for (let i = 0; i < length; i++) section[i] = word(start + i);
-    if (!decodeSection(id, section, runtime, owner) && (word(at) & SECTION_OPTIONAL) === 0)
+    if (!decodeSection(id, section, into, owner) && (word(at) & SECTION_OPTIONAL) === 0)
       refuse(`section ${id} is not known to this firmware`);
     at = start + length;
   }

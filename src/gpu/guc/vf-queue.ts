@@ -6,7 +6,7 @@ import type { GucContext } from './vf-state.ts';
 
 /** True when an engine may take a context up. */
 export function isRunnable({ enabled, pending, flags, run }: GucContext): boolean {
-  // Those that save and restore compression metadata are the PF's to start, not the VF's.
+  // Those that save and restore compression metadata are run around a move, see ccs-contexts.ts.
   if (contextType(flags) !== CONTEXT_TYPE.NORMAL) return false;
   return enabled && pending && !run.blocked && !run.disabling && run.faults.length === 0;
 }

@@ -6,6 +6,7 @@ import type { VfThreshold } from '../../xe/guc/pf-actions.ts';
 import type { VfAbiVersion } from '../../xe/guc/vf-actions.ts';
 import { GUC_INTR, MEMIRQ_PENDING } from '../../xe/memirq.ts';
 import type { PlatformGt } from '../../xe/platforms.ts';
+import type { CcsContexts } from './ccs-contexts.ts';
 import type { GucVfHost } from './guc-vf-host.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { GucVf } from './vf-state.ts';
@@ -30,6 +31,8 @@ export interface PfLine {
   adverse(threshold: VfThreshold, amount?: number): void;
 }
 
+type GucInterrupt = (typeof GUC_INTR)[keyof typeof GUC_INTR];
+
 /** A VF as a GuC serves it. */
 export class VfSession {
   readonly guc: GucIdentity;
@@ -37,6 +40,9 @@ export class VfSession {
   readonly host: GucVfHost;
   readonly pf: PfLine;
   readonly scheduler: Scheduler;
+  readonly ccs: CcsContexts;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
   /** G2H messages were put into the buffer since the VF was interrupted for the last time. */
   posted = false;
   /** H2G messages wait until G2H has room. */
@@ -48,12 +54,16 @@ export class VfSession {
     readonly host: GucVfHost;
     readonly pf: PfLine;
     readonly scheduler: Scheduler;
+    readonly ccs: CcsContexts;
+    readonly now: () => number;
   }) {
     this.guc = parts.guc;
     this.vf = parts.vf;
     this.host = parts.host;
     this.pf = parts.pf;
     this.scheduler = parts.scheduler;
+    this.ccs = parts.ccs;
+    this.now = parts.now;
   }
 
   /** Interrupts the VF's driver if there is something new in its G2H buffer. */
@@ -67,10 +77,18 @@ export class VfSession {
    * Interrupts the VF's driver on behalf of the GuC: its memirq bytes first, then the MSI.
    * @param bit one of GUC_INTR
    */
-  interrupt(bit: (typeof GUC_INTR)[keyof typeof GUC_INTR]): void {
+  interrupt(bit: GucInterrupt): void {
     const { memirqStatus, memirqSource } = this.vf.runtime;
     if (memirqStatus !== 0) this.host.memory.writeU8(memirqStatus + bit, MEMIRQ_PENDING);
     if (memirqSource !== 0) this.host.memory.writeU8(memirqSource, MEMIRQ_PENDING);
     this.host.raiseMsi(this.guc.gt.type === 'main' ? 'GuC' : 'media GuC');
+  }
+  /**
+   * Takes back an interrupt that the VF's driver has not looked at: it finds no cause.
+   * @param bit one of GUC_INTR
+   */
+  takeBack(bit: GucInterrupt): void {
+    const { memirqStatus } = this.vf.runtime;
+    if (memirqStatus !== 0) this.host.memory.writeU8(memirqStatus + bit, 0);
   }
 }

@@ -11,8 +11,12 @@ const MESSAGE_RUN_SIZE = 64 * 1024;
 
 const ZEROS = new Uint8Array(NULL_PAGE_SIZE);
 
-/** A fault as it is filled in. */
+/** A fault or a run as it is filled in. */
 type Mutable<T> = { -readonly [key in keyof T]: T[key] };
+
+function emptyRun(): Mutable<MemoryRun> {
+  return { bytes: ZEROS, direct: true, where: 'null', physical: 0, compressed: false };
+}
 
 /** {@link GpuMemory} for an address space that can translate. */
 export abstract class PagedMemory implements GpuMemory {
@@ -25,6 +29,8 @@ export abstract class PagedMemory implements GpuMemory {
     level: 0,
     type: 'not-present',
   };
+  /** What {@link run} returned last for each access: engines ask tens of thousands of times a second. */
+  readonly #runs = { read: emptyRun(), write: emptyRun(), atomic: emptyRun() };
   readonly #word = new Uint8Array(4);
   readonly #wordView = dataView(this.#word);
   readonly #byte = new Uint8Array(1);
@@ -146,7 +152,7 @@ export abstract class PagedMemory implements GpuMemory {
     if (where === 'null') {
       const source = access === 'read' ? ZEROS : this.physical.throwAway;
       const bytes = source.subarray(0, Math.min(first, NULL_PAGE_SIZE));
-      return { bytes, direct: true, where, physical: 0, compressed: false };
+      return filled(this.#runs[access], bytes, true, where, 0, false);
     }
     if (window === undefined) return this.#messageRun(address, first, access);
     let total = first;
@@ -168,14 +174,14 @@ export abstract class PagedMemory implements GpuMemory {
     }
     if (access !== 'read') this.physical.wrote(where, physical, total);
     const bytes = window.subarray(at, at + total);
-    return { bytes, direct: true, where, physical, compressed };
+    return filled(this.#runs[access], bytes, true, where, physical, compressed);
   }
 
   #messageRun(address: number, extent: number, access: GpuAccess): MemoryRun | undefined {
     const { where, physical, compressed } = this.place;
     const bytes = new Uint8Array(Math.min(extent, MESSAGE_RUN_SIZE));
     if (access !== 'write' && !this.#readElsewhere(address, bytes)) return undefined;
-    return { bytes, direct: false, where, physical, compressed };
+    return filled(this.#runs[access], bytes, false, where, physical, compressed);
   }
 
   #readElsewhere(address: number, target: Uint8Array): boolean {
@@ -195,4 +201,20 @@ export abstract class PagedMemory implements GpuMemory {
   #readUnaligned(address: number): number | undefined {
     return this.read(address, this.#word) ? this.#wordView.getUint32(0, true) : undefined;
   }
+}
+
+function filled(
+  run: Mutable<MemoryRun>,
+  bytes: Uint8Array,
+  direct: boolean,
+  where: MemoryRun['where'],
+  physical: number,
+  compressed: boolean,
+): MemoryRun {
+  run.bytes = bytes;
+  run.direct = direct;
+  run.where = where;
+  run.physical = physical;
+  run.compressed = compressed;
+  return run;
 }

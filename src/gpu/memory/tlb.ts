@@ -61,6 +61,7 @@ export class TlbEntries {
   readonly view: (DataView | undefined)[];
   readonly at: Float64Array;
   readonly #mask: number;
+  readonly #bits: number;
 
   /** @param slots a power of two */
   constructor(slots: number) {
@@ -72,17 +73,23 @@ export class TlbEntries {
     this.view = new Array<DataView | undefined>(slots).fill(undefined);
     this.at = new Float64Array(slots);
     this.#mask = slots - 1;
+    this.#bits = Math.log2(slots);
+  }
+
+  /** What lies a power of two apart, as the two sides of a copy often do, does not share a slot. */
+  #slot(page: number): number {
+    return (page ^ (page >>> this.#bits) ^ (page >>> (2 * this.#bits))) & this.#mask;
   }
 
   /** The slot that holds a page, or -1. */
   find(page: number, generation: number): number {
-    const slot = page & this.#mask;
+    const slot = this.#slot(page);
     return this.tag[slot] === page && this.generation[slot] === generation ? slot : -1;
   }
 
   /** Remembers a page that lies at `place`. @returns its slot */
   put(page: number, generation: number, flags: number, physical: number, place: Place): number {
-    const slot = page & this.#mask;
+    const slot = this.#slot(page);
     this.tag[slot] = page;
     this.generation[slot] = generation;
     this.flags[slot] = flags;

@@ -12,7 +12,13 @@ export function startBlit(
 ): Transfer | undefined {
   const command = BLT_COMMANDS.get(fieldOf(dwords, BLT_HEADER.OPCODE));
   expect(command?.dwords).toContain(dwords.length);
-  return command?.start(dwords, { ggtt: memory, ppgtt: memory, flatCcs, copied: () => {} });
+  return command?.start(dwords, {
+    ggtt: memory,
+    ppgtt: memory,
+    flatCcs,
+    copied: () => {},
+    isLate: () => false,
+  });
 }
 
 /** Runs it to the end. */

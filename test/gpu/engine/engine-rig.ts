@@ -47,6 +47,8 @@ export class EngineRig {
   now = 1000n;
   msis = 0;
   copied = 0;
+  /** Milliseconds; stands still unless a test has it go. */
+  clock: () => number = () => 0;
   tail: number;
   readonly #low: number;
 
@@ -78,6 +80,7 @@ export class EngineRig {
       command: (name, count = 1) => {
         this.commands.set(name, (this.commands.get(name) ?? 0) + count);
       },
+      now: () => this.clock(),
       copied: (bytes) => {
         this.copied += bytes;
       },

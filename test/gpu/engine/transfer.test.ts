@@ -60,6 +60,16 @@ describe('a copy', () => {
     expect(rig.commands.get('MEM_COPY')).toBe(1);
   });
 
+  test('gives the engine back when memory is slow, however little it has copied', () => {
+    const rig = blitterRig();
+    // Each look at the clock finds that another millisecond has gone by.
+    let time = 0;
+    rig.clock = () => time++;
+    expect(rig.runBatch(...memCopy(FROM, TO, SIZE))).toBe('more');
+    expect(rig.copied).toBe(128 * 1024);
+    expect(rig.commands.get('MEM_COPY')).toBeUndefined();
+  });
+
   test('in a context restore is not taken for that of the context', () => {
     const rig = blitterRig();
     const restore = GGTT.batch;
