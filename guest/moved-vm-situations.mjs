@@ -21,10 +21,12 @@ export const SITUATIONS = {
     await work(vm, means);
   },
   probe: async (vm, means) => {
-    const probed = vm.probe();
+    let over = false;
+    const probed = vm.probe().finally(() => {
+      over = true;
+    });
     probed.catch(() => {});
-    await delay(700);
-    await moveWhenAllowed(vm, means, 'probe');
+    while (!over) await moveWhenAllowed(vm, means, 'probe');
     await probed;
     await work(vm, means);
   },

@@ -1,7 +1,7 @@
 // A guest of the rig that goes from one stock QEMU to another, with jobs in it that check themselves.
 // guest/moves-vm.mjs and test/e2e/slow/moves-vm.test.ts say what is to be seen of it.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,6 +15,7 @@ import { ServerProcess } from '../dist/app/server-process.js';
 import { moveVm } from '../dist/app/vm-move.js';
 import { restoreVm } from '../dist/app/vm-restore.js';
 import { saveVm } from '../dist/app/vm-save.js';
+import { Hosts } from './hosts.mjs';
 
 /** How long QEMU may take to start, and the guest to show that it lives. */
 const QEMU_MS = 60_000;
@@ -32,6 +33,8 @@ const XE_VFIO = fileURLToPath(new URL('../bin/xe-vfio', import.meta.url));
  * @property {boolean} [transparent] two PFs with equal GGTT ranges instead of two VFs of one
  * @property {boolean} [shared] RAM in a file that all QEMUs map
  * @property {boolean} [separate] a server process for each VF, so that one can be ended alone
+ * @property {boolean} [hosts] a network namespace for each VF's QEMU, and TCP between them; root
+ * @property {boolean} [bare] no VF: what QEMU alone can do
  * @property {(text: string) => void} [say]
  */
 
@@ -53,6 +56,7 @@ export class MovedVm {
   #targets = 0;
   #jobs;
   #qemus = [];
+  #hosts;
 
   /** @param {MovedVmOptions} options */
   static async start(options) {
@@ -68,12 +72,12 @@ export class MovedVm {
   }
 
   async #start() {
-    const { platform, transparent, shared, separate, memory, say } = this.#options;
+    const { platform, transparent, shared, separate, bare, memory, say } = this.#options;
     const rig = await prepareRig(say);
     const exerciser = await prepareExerciser(rig);
     const discrete = platform === 'bmg';
     const vram = discrete ? ['--vram', '512M'] : [];
-    const pfs = transparent || separate ? 2 : 1;
+    const pfs = bare ? 0 : transparent || separate ? 2 : 1;
     for (let pf = 0; pf < pfs; pf++) {
       // Of separate servers the second one's VF has another number, and so another GGTT range.
       const vfs = pfs === 1 || (separate && !transparent) ? [1, 2] : [1];
@@ -85,18 +89,24 @@ export class MovedVm {
     }
     this.#memoryFile = join('/dev/shm', `xe-vfio-vm-${process.pid}-${Date.now()}`);
     this.#qmp = join(this.#directory, 'qmp0.sock');
+    if (this.#options.hosts) this.#hosts = await Hosts.join(2);
     const object = `memory-backend-file,id=memory,size=${memory},share=on`;
     this.session = await GuestSession.start({
       rig,
       directory: this.#directory,
-      vfSockets: [this.#sockets[0]],
+      vfSockets: this.#socketsOf(0),
       discrete,
       memory,
       files: [{ path: GUEST_PATH.EXERCISER, from: exerciser }],
       memoryObject: shared ? `${object},mem-path=${this.#memoryFile}` : undefined,
       extraArgs: ['-qmp', `unix:${this.#qmp},server=on,wait=off`],
+      launcher: this.#hosts?.launcher(0),
     });
     say(`booted in ${((await this.session.waitBoot()) / 1000).toFixed(1)} s`);
+  }
+
+  #socketsOf(place) {
+    return this.#options.bare ? [] : [this.#sockets[place]];
   }
 
   /** QMP socket of the QEMU that has the guest. */
@@ -157,17 +167,20 @@ export class MovedVm {
   /** A QEMU that waits for the guest at the other VF, or at `place`. */
   async startTarget(place = 1 - this.place) {
     const path = join(this.#directory, `qmp${++this.#targets}.sock`);
-    const qemu = await this.session.startTarget(
-      [this.#sockets[place]],
-      ['-qmp', `unix:${path},server=on,wait=off`, '-S', '-incoming', 'defer'],
-    );
+    const args = ['-qmp', `unix:${path},server=on,wait=off`, '-S', '-incoming', 'defer'];
+    const launcher = this.#hosts?.launcher(place);
+    const qemu = await this.session.startTarget(this.#socketsOf(place), args, launcher);
     this.#qemus.push({ qemu, path });
     void qemu.ended.then(() => {
       qemu.gone = true;
     });
-    if (!(await until(() => existsSync(path), QEMU_MS))) throw new Error('QEMU does not start');
     // It listens before its devices are there, and answers when they are.
-    (await QmpClient.connect(path)).close();
+    const answers = async () => {
+      const client = await QmpClient.connect(path, QEMU_MS).catch(() => undefined);
+      client?.close();
+      return client !== undefined;
+    };
+    if (!(await until(answers, QEMU_MS))) throw new Error('QEMU does not start');
     return { qemu, path, place };
   }
 
@@ -186,7 +199,9 @@ export class MovedVm {
       // Before the QEMU that had it ends.
       if (event.type === 'step' && event.step === 'done') this.movedTo(target);
     };
-    const places = { from: this.#qmp, to: target.path };
+    const address = this.#hosts?.address(target.place);
+    const via = address === undefined ? undefined : `tcp:${address}:4444`;
+    const places = { from: this.#qmp, to: target.path, via };
     const left = this.session.ended;
     try {
       const result = await moveVm({ ...places, transparent, onEvent, ...options });
@@ -219,10 +234,18 @@ export class MovedVm {
   }
 
   /** Runs `xe-vfio migrate-vm` to a new QEMU; it stands still before `step`. */
-  async pausedTool(step) {
+  async pausedMove(step) {
     const target = await this.startTarget();
-    const ends = ['--from', this.#qmp, '--to', target.path];
-    const tool = spawn(XE_VFIO, ['migrate-vm', ...ends, '--keep-source'], {
+    return { target, ...(await this.#pausedTool(step, ['migrate-vm', '--to', target.path])) };
+  }
+
+  /** Runs `xe-vfio save-vm`, which stands still before `step`. */
+  async pausedSave(step) {
+    return await this.#pausedTool(step, ['save-vm', '--file', join(this.#directory, 'vm.xevm')]);
+  }
+
+  async #pausedTool(step, args) {
+    const tool = spawn(XE_VFIO, [...args, '--from', this.#qmp, '--keep-source'], {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, XE_VFIO_TEST_PAUSE_AT: step },
     });
@@ -233,7 +256,7 @@ export class MovedVm {
     const ended = new Promise((resolve) => tool.once('close', resolve));
     if (!(await until(() => text.includes('paused before'), QEMU_MS)))
       throw new Error(`no pause before ${step}: ${text}`);
-    return { tool, target, ended, said: () => text };
+    return { tool, ended, said: () => text };
   }
 
   /** Ends the QEMU that has the guest, which is then expected at `target`. */
@@ -242,6 +265,11 @@ export class MovedVm {
     this.session.movedTo(qemu);
     process.kill(pid, 'SIGKILL');
     await until(() => !existsSync(`/proc/${pid}/exe`), QEMU_MS);
+  }
+
+  /** Names of saved VMs, also of such that are not complete. */
+  savedVms() {
+    return readdirSync(this.#directory).filter((name) => name.includes('.xevm'));
   }
 
   /** QMP sockets of the QEMUs in which a guest runs. */
@@ -272,6 +300,7 @@ export class MovedVm {
     await this.session?.kill();
     for (const { qemu } of this.#qemus) await qemu.kill();
     for (const server of this.#servers.splice(0)) await server.stop().catch(() => {});
+    await this.#hosts?.close();
     if (this.#memoryFile !== undefined) rmSync(this.#memoryFile, { force: true });
     rmSync(this.#directory, { recursive: true, force: true });
   }

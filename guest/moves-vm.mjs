@@ -4,10 +4,13 @@
 //   node guest/moves-vm.mjs --platform ptl --moves 10
 //   node guest/moves-vm.mjs --platform bmg --moves 10 --transparent
 //   node guest/moves-vm.mjs --shared                        # RAM in a file that both QEMUs map
+//   node guest/moves-vm.mjs --shared --bare                 # no VF: what QEMU alone takes
 //   node guest/moves-vm.mjs --through-file 2                # save-vm and restore-vm instead
 //   node guest/moves-vm.mjs --via tcp:127.0.0.1:4445        # RAM over TCP
+//   node guest/moves-vm.mjs --hosts                         # the same across network namespaces; root
 //   node guest/moves-vm.mjs --during probe,unbind,flr,no-driver,fault,hang,second-move
 //   node guest/moves-vm.mjs --end tool,cancel,target,target-server,source-server,source-qemu
+//   node guest/moves-vm.mjs --end save-tool,save-cancel --steps ram,copy,switch,keep
 //   node guest/moves-vm.mjs --without dirty-log             # controls that have to fail;
 //   node guest/moves-vm.mjs --without config-replay         # ggtt-check: the GGTT of another VF
 //   node guest/moves-vm.mjs --without ggtt-check
@@ -17,6 +20,8 @@
 import { loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { QmpClient } from '../dist/app/qmp.js';
+import { VmMigration } from '../dist/app/vm-migration.js';
 import { MovedVm, until } from './moved-vm.mjs';
 import { SITUATIONS } from './moved-vm-situations.mjs';
 
@@ -28,6 +33,8 @@ const { values } = parseArgs({
     memory: { type: 'string', default: '640' },
     transparent: { type: 'boolean', default: false },
     shared: { type: 'boolean', default: false },
+    hosts: { type: 'boolean', default: false },
+    bare: { type: 'boolean', default: false },
     via: { type: 'string' },
     'through-file': { type: 'string' },
     resume: { type: 'boolean', default: false },
@@ -40,6 +47,8 @@ const { values } = parseArgs({
   },
 });
 const { platform, transparent, shared, without, via } = values;
+// QEMUs end with this process, which a signal alone would not tell them.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 const startedAt = performance.now();
 const say = (text) =>
   process.stdout.write(
@@ -51,6 +60,7 @@ const settings = {
   // Without the check the guest is told nothing although its GGTT is elsewhere.
   transparent,
   shared,
+  hosts: values.hosts,
   memory: Number(values.memory) * 2 ** 20,
   say,
 };
@@ -74,7 +84,7 @@ if (values.end !== undefined) {
     if (situation === undefined) fail(`there is no situation ${name}`);
     else await attempt(() => withVm({}, (vm) => situation(vm, { say, fail, changes })));
   }
-} else await attempt(() => withVm({}, chain));
+} else await attempt(() => withVm({ bare: values.bare }, values.bare ? bareChain : chain));
 say(ok ? 'all is well' : 'NOT all is well');
 process.exit(ok ? 0 : 1);
 
@@ -118,7 +128,7 @@ async function chain(vm) {
       const result = await vm.move(changes);
       downtimes.push(result.downtimeMs);
       say(
-        `move ${move}: down for ${told(result)}, QEMU alone ${result.qemuMs.toFixed(1)} ms, ` +
+        `move ${move}: down for ${told(result)}, QEMU's part ${result.qemuMs.toFixed(1)} ms, ` +
           `${result.dirtyPages} pages, ${seconds(result.totalMs)} in all; ${load()}; ${vm.lastLine}`,
       );
     }
@@ -127,7 +137,46 @@ async function chain(vm) {
     await delay(Number(values.every));
   }
   await judge(vm, transparent || without === 'ggtt-check' ? 0 : count);
-  const sorted = downtimes.sort((a, b) => a - b);
+  tellDowntimes(downtimes);
+}
+
+/** Moves a guest without a VF. */
+async function bareChain(vm) {
+  const downtimes = [];
+  for (let move = 1; move <= Number(values.moves); move++) {
+    downtimes.push(await moveBare(vm));
+    await delay(Number(values.every));
+  }
+  tellDowntimes(downtimes);
+}
+
+/** Moves a guest by QMP alone. @returns {Promise<number>} ms from STOP to RESUME */
+async function moveBare(vm) {
+  const target = await vm.startTarget();
+  const left = vm.session.ended;
+  const [from, to] = [await QmpClient.connect(vm.qmp), await QmpClient.connect(target.path)];
+  const [source, there] = [new VmMigration(from, 'source'), new VmMigration(to, 'target')];
+  await there.capabilities({ events: true, 'x-ignore-shared': shared });
+  const pause = { 'pause-before-switchover': true };
+  await source.capabilities({ events: true, 'x-ignore-shared': shared, ...pause });
+  await source.parameters(300);
+  const uri = `unix:${target.path}.ram`;
+  await to.execute('migrate-incoming', { uri });
+  await from.execute('migrate', { uri });
+  await source.until('pre-switchover');
+  await from.execute('migrate-continue', { state: 'pre-switchover' });
+  await there.until('completed');
+  await to.execute('cont');
+  const resumed = await there.event('RESUME');
+  vm.movedTo(target);
+  await from.execute('quit').catch(() => {});
+  await left;
+  to.close();
+  return resumed - source.at('STOP');
+}
+
+function tellDowntimes(downtimes) {
+  const sorted = downtimes.toSorted((a, b) => a - b);
   say(
     `downtime of ${sorted.length}: ${sorted[0]?.toFixed(1)} to ${sorted.at(-1)?.toFixed(1)} ms, ` +
       `median ${sorted[Math.floor((sorted.length - 1) / 2)]?.toFixed(1)} ms; ${load()}`,
@@ -154,7 +203,8 @@ async function endAt(party, step) {
   await withVm({ separate: true }, async (vm) => {
     await vm.probe();
     await vm.startJobs();
-    const { tool, target, ended, said } = await vm.pausedTool(step);
+    if (party.startsWith('save-')) return await endSave(vm, party, step);
+    const { tool, target, ended, said } = await vm.pausedMove(step);
     if (party === 'tool') tool.kill('SIGKILL');
     else if (party === 'cancel') tool.kill('SIGINT');
     else {
@@ -189,6 +239,18 @@ async function endAt(party, step) {
       `${text}: the guest runs on at the ${source ? 'target' : 'source'}; ${vm.lastLine}; ${load()}`,
     );
   });
+}
+
+/** Ends `save-vm` before a step: the guest runs on, and nothing is left behind. */
+async function endSave(vm, party, step) {
+  const { tool, ended } = await vm.pausedSave(step);
+  tool.kill(party === 'save-tool' ? 'SIGKILL' : 'SIGINT');
+  await ended;
+  const text = `${party} ended before ${step}`;
+  if (!(await vm.jobsGoOn())) fail(`${text}: the guest's last line is "${vm.lastLine}"`);
+  if (!(await until(() => vm.savedVms().length === 0, 10_000)))
+    fail(`${text}: it left ${vm.savedVms().join(', ')}`);
+  say(`${text}: the guest runs on, nothing is left; ${vm.lastLine}; ${load()}`);
 }
 
 /** The parts of a downtime. */

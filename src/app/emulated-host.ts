@@ -7,6 +7,7 @@ import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
 import type { TurnSource } from '../gpu/engine/contracts.ts';
 import type { PrecopyFind } from '../gpu/precopy/change-finder.ts';
 import { CAPABILITY, type FirmwareVersion, type VfProfile } from '../migration/vf-profile.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import type { ProvisioningProfile } from '../pf/provisioning-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
 import { foreignEventFds } from '../sys/eventfd.ts';
@@ -155,8 +156,19 @@ export class EmulatedHost implements VfHost {
     return this.pf.vfConfig(vfid).ggttStart;
   }
 
-  /** See {@link EmulatedGpu.resumeUnnoticed}. */
-  resumeUnnoticed(vfid: number): void {
+  /** See {@link EmulatedGpu.unready}. */
+  unready(vfid: number): boolean {
+    return this.gpu.unready(vfid);
+  }
+
+  /** What the VF's driver agreed on with the PF's, undefined before it did. */
+  relayVersion(vfid: number): RelayVersion | undefined {
+    return this.pf.service.version(vfid);
+  }
+
+  /** See {@link EmulatedGpu.resumeUnnoticed} and {@link PfService.carry}. */
+  resumeUnnoticed(vfid: number, relayVersion: RelayVersion | undefined): void {
+    this.pf.service.carry(vfid, relayVersion);
     this.gpu.resumeUnnoticed(vfid);
   }
 

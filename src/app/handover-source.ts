@@ -77,7 +77,7 @@ async function send({ host, vfid, device, server }: HandedVf, wire: HandoverWire
       if (parts.length === 0) break;
       wire.sendBytes(parts);
     }
-    const relayVersion = host.pf.service.version(vfid);
+    const relayVersion = host.relayVersion(vfid);
     const state = {
       ...{ server: server.export(), attachment: device.attachment() },
       ...{ memory, relayVersion },

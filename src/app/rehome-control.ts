@@ -31,8 +31,8 @@ export interface ControlActions {
   rehome(to: RehomeRequest): Promise<RehomeAnswer>;
   /** Offers to hand over to a process that speaks `version`. */
   takeover(version: unknown): Promise<{ offer: HandoverOffer; socket: UnixSocket }>;
-  /** Does what `tool-request.ts` has. */
-  ask(op: unknown): Promise<ToolAnswer>;
+  /** Does what `tool-request.ts` has; the member `ask` names it. */
+  ask(request: Fields): Promise<ToolAnswer>;
 }
 
 /** The answer to a `control` request; a fault goes into it. */
@@ -41,10 +41,11 @@ export async function answerControl(
   actions: ControlActions,
 ): Promise<ControlAnswer> {
   try {
-    const { rehome, takeover, ask }: Fields = fieldsOf(request) ?? {};
+    const fields: Fields = fieldsOf(request) ?? {};
+    const { rehome, takeover, ask } = fields;
     const move = fieldsOf(rehome);
     if (move !== undefined) return { told: { rehome: await actions.rehome(requestOf(move)) } };
-    if (ask !== undefined) return { told: { answer: await actions.ask(ask) } };
+    if (ask !== undefined) return { told: { answer: await actions.ask(fields) } };
     const version = fieldsOf(takeover)?.['version'];
     if (version === undefined) throw new Fault('EOPNOTSUPP', 'this request is not known here');
     const { offer, socket } = await actions.takeover(version);

@@ -188,9 +188,10 @@ class Move {
       bytes = await copy(from, to, tamper);
       laps.push(performance.now());
       await there.device.setMigrationState(MIG_STATE.STOP);
-      if (transparent) there.host.gpu.resumeUnnoticed(there.vfid);
+      const relayVersion = host.relayVersion(vfid);
+      if (transparent) there.host.resumeUnnoticed(there.vfid, relayVersion);
       // The stream has no place for it, and a driver that starts asks for more on the strength of it.
-      there.host.pf.service.adopt(there.vfid, host.pf.service.version(vfid));
+      else there.host.pf.service.carry(there.vfid, relayVersion);
       laps.push(performance.now());
     } catch (error) {
       memory.ggtt.memfd.close();

@@ -101,8 +101,7 @@ class ServingThread {
         reached('streaming');
         const state = await receiveVf(wire, data);
         await target.device.setMigrationState(MIG_STATE.STOP);
-        target.host.gpu.resumeUnnoticed(target.vfid);
-        target.host.pf.service.adopt(target.vfid, state.relayVersion);
+        target.host.resumeUnnoticed(target.vfid, state.relayVersion);
         target.host.gpu.adoptBarMemory(target.vfid, state.memory);
         target.device.attach({ ...state.attachment, mappings: [] });
         taken.push({ target, state });
@@ -238,7 +237,7 @@ class ServingThread {
         await answerControl(request, {
           rehome: (to) => this.#rehome(served, to),
           takeover: (version) => this.#offer(version),
-          ask: async (op) => await answerTool(op, { ...served.home, server }),
+          ask: async (asked) => await answerTool(asked, { ...served.home, server }),
         }),
       ...(from === undefined ? {} : { from }),
       ...(path === undefined ? {} : { socketPath: path }),

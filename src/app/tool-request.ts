@@ -1,5 +1,7 @@
 /** The small requests of a tool to the server of a VF: `{ ask: op }` of `control-client.ts`. */
 import type { CounterSnapshot } from '../gpu/counters.ts';
+import type { Fields } from '../migration/fault-json.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import { askServer, type ReadyRequest, readyRequest } from './control-client.ts';
 
 /** What a tool can ask for. */
@@ -10,7 +12,7 @@ export type ToolOperation =
   | 'counters'
   /** Tell the VMM which memory the VF wrote; see `rewriteDirty`. */
   | 'rewrite'
-  /** Go on without a word to the driver: between the load of a state and RUNNING. */
+  /** Go on without a word to the driver: between the load of a state and RUNNING; `relayVersion`. */
   | 'unnoticed'
   /** Raise the VF's interrupt once. */
   | 'interrupt'
@@ -22,6 +24,10 @@ export type ToolOperation =
 export interface ToolAnswer {
   /** `vf`: first GGTT address, undefined when it is not known. */
   readonly ggttStart?: number | undefined;
+  /** `vf`: whether the driver starts or leaves, and could not recover from a move. */
+  readonly unready?: boolean | undefined;
+  /** `vf`: what the driver agreed on with the PF's, undefined before it did. */
+  readonly relayVersion?: RelayVersion | undefined;
   /** `vf`: index of the interrupts that are connected (`VFIO_PCI_IRQ`), undefined for none. */
   readonly irq?: number | undefined;
   /** `vf`: process id of the VMM. */
@@ -64,11 +70,12 @@ export class ToolRequests {
   /**
    * Asks, over a connection that is there already if one is left.
    *
+   * @param more members of the request
    * @throws {Fault} as {@link askVfServer}
    */
-  async ask(op: ToolOperation): Promise<ToolAnswer> {
+  async ask(op: ToolOperation, more: Fields = {}): Promise<ToolAnswer> {
     const ready = this.#ready.pop() ?? (await readyRequest(this.#path));
-    return await ready.ask({ ask: op }, 'answer');
+    return await ready.ask({ ...more, ask: op }, 'answer');
   }
 
   /** Ends the connections that were not needed. Idempotent. */

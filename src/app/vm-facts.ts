@@ -6,17 +6,10 @@
 import { Fault } from '../base/fault.ts';
 import type { QmpClient } from './qmp.ts';
 import type { PciPlace } from './vm-config.ts';
+import { mappedBars, pciDevices, type VmBar } from './vm-pci.ts';
 
 /** QEMU's type of the device. */
 const VF_TYPE = 'child<vfio-user-pci>';
-
-/** A BAR that its guest has given an address. */
-export interface VmBar {
-  readonly bar: number;
-  readonly size: number;
-  /** Guest physical address, undefined while the BAR is not decoded. */
-  readonly address: number | undefined;
-}
 
 /** A VF of ours in a VM. */
 export interface VmVf {
@@ -62,19 +55,6 @@ export interface VmShape {
   readonly memory: number;
   readonly backends: readonly Pick<VmMemory, 'id' | 'size' | 'share'>[];
   readonly vfs: readonly Pick<VmVf, 'id' | 'address'>[];
-}
-
-interface RawPciDevice {
-  readonly bus: number;
-  readonly slot: number;
-  readonly function: number;
-  readonly qdev_id: string;
-  readonly regions: readonly {
-    readonly bar: number;
-    readonly size: number;
-    readonly address: number;
-  }[];
-  readonly pci_bridge?: { readonly devices?: readonly RawPciDevice[] };
 }
 
 /** Asks a QEMU what it is. @throws {Fault} EIO, ENODEV */
@@ -138,39 +118,9 @@ export async function vfsOf(qmp: QmpClient): Promise<VmVf[]> {
   );
 }
 
-/**
- * The BARs of a device with an id.
- *
- * @param id as QEMU knows it
- * @returns none when there is no such device on a bus that has a number
- * @throws {Fault} EIO, ENODEV
- */
-export async function barsOf(qmp: QmpClient, id: string): Promise<VmBar[]> {
-  const found = (await pciDevices(qmp)).find(({ qdev_id }) => qdev_id === id);
-  return found === undefined ? [] : mappedBars(found);
-}
-
-async function pciDevices(qmp: QmpClient): Promise<RawPciDevice[]> {
-  const buses = (await qmp.execute('query-pci')) as readonly { devices: readonly RawPciDevice[] }[];
-  return buses.flatMap((bus) => bus.devices.flatMap(withChildren));
-}
-
-function mappedBars({ regions }: RawPciDevice): VmBar[] {
-  return regions.map(({ bar, size, address }) => ({
-    bar,
-    size,
-    // PCI_BAR_UNMAPPED is all ones.
-    address: address < 0 || address >= 2 ** 63 ? undefined : address,
-  }));
-}
-
 interface QomEntry {
   readonly name: string;
   readonly type: string;
-}
-
-function withChildren(device: RawPciDevice): readonly RawPciDevice[] {
-  return [device, ...(device.pci_bridge?.devices ?? []).flatMap(withChildren)];
 }
 
 /**
@@ -233,4 +183,20 @@ export function sharesMemory(source: VmFacts, target: VmFacts): boolean {
     backends.map(({ path, share }) => (share ? path : undefined));
   const [from, to] = [paths(source), paths(target)];
   return from.length > 0 && from.every((path, n) => path !== undefined && path === to[n]);
+}
+
+/**
+ * Judges whether a guest that is told nothing finds its GGTT where it was.
+ *
+ * @throws {Fault} EREMCHG when it does not, or nobody knows
+ */
+export function checkGgtt(from: number | undefined, to: number | undefined): void {
+  if (from !== undefined && from === to) return;
+  throw new Fault('EREMCHG', `the GGTT ranges of the VFs begin at ${hex(from)} and ${hex(to)}`, {
+    hint: 'without --transparent the guest recovers by itself',
+  });
+}
+
+function hex(value: number | undefined): string {
+  return value === undefined ? 'an unknown place' : `0x${value.toString(16)}`;
 }

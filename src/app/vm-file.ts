@@ -79,7 +79,7 @@ export class VmFileWriter {
    * Makes everything durable and gives it its name.
    *
    * @param manifest without the files
-   * @returns the whole manifest
+   * @returns the manifest as it will be read
    * @throws {Fault} ECANCELED, EEXIST, ENOSPC, EIO ...; nothing has the name then
    */
   async finish(
@@ -89,10 +89,10 @@ export class VmFileWriter {
     try {
       const ram = await digestFile(this.ramPath, RAM, { ...options, sync: true });
       const vf = await digestFile(this.vfPath, VF, { signal: options.signal, sync: true });
-      const whole: VmManifest = { ...manifest, ram, vf };
+      const text = encodeManifest({ ...manifest, ram, vf });
       const file = await open(join(this.temporaryPath, MANIFEST), 'wx', FILE_MODE);
       try {
-        await file.writeFile(encodeManifest(whole));
+        await file.writeFile(text);
         await file.sync();
       } finally {
         await file.close();
@@ -100,7 +100,7 @@ export class VmFileWriter {
       await syncDirectory(this.temporaryPath);
       await rename(this.temporaryPath, this.path);
       await syncDirectory(dirname(this.path));
-      return whole;
+      return decodeManifest(text, this.path);
     } catch (error) {
       throw fileFault(error, this.path);
     }

@@ -8,7 +8,8 @@ import { Fault } from '../base/fault.ts';
 import { type Fields, fieldsOf } from '../migration/fault-json.ts';
 import { countOf } from '../migration/profile-json.ts';
 import type { ConfigWrite } from './vm-config.ts';
-import type { VmBar, VmShape } from './vm-facts.ts';
+import type { VmShape } from './vm-facts.ts';
+import type { VmBar } from './vm-pci.ts';
 import type { VmDeviceView } from './vm-source.ts';
 
 /** What a manifest says that it is, and the version that is written. */
@@ -57,6 +58,7 @@ export function encodeManifest(manifest: VmManifest): string {
     },
     device: {
       irq: device.irq,
+      relayVersion: device.relayVersion,
       writes: device.writes.map(({ name, offset, size, value }) => ({ name, offset, size, value })),
       bars: device.bars.map(({ bar, size, address }) => ({ bar, size, address })),
     },
@@ -90,8 +92,10 @@ export function decodeManifest(text: string, path: string): VmManifest {
     ({ bar, size, address }): VmBar => ({ bar, size, address: countOf(address) }),
   );
   const irq = countOf(device.irq);
+  const { relayVersion } = device;
   const ggttStart = countOf(told.ggttStart);
-  return { createdAt, qemu, vm, device: { writes, irq, bars }, ggttStart, mappedRam, ram, vf };
+  const view: VmDeviceView = { writes, irq, bars, relayVersion };
+  return { createdAt, qemu, vm, device: view, ggttStart, mappedRam, ram, vf };
 }
 
 function parse(text: string, path: string): Fields {

@@ -10,7 +10,7 @@ import type { MigrationPhase, MigrationResult } from '../migration/migration-pha
 import { migrate } from '../migration/session.ts';
 import { reportRollback } from './vf-connection.ts';
 import { VmClosers } from './vm-ends.ts';
-import { checkVms, sharesMemory } from './vm-facts.ts';
+import { checkGgtt, checkVms, sharesMemory } from './vm-facts.ts';
 import { VmGuard } from './vm-guard.ts';
 import { type RamOptions, type VmDeviceView, VmSource } from './vm-source.ts';
 import { type DowntimePart, StepLog, type VmStepOptions } from './vm-steps.ts';
@@ -135,7 +135,9 @@ class VmMove {
         beforePhase: (phase) => this.#beforePhase(phase),
       });
       await this.#log.enter('cont');
-      await this.#target.checkVf();
+      this.#target.checkVf();
+      // A target that is gone by now has not run.
+      await Promise.all([this.#target.checkPaused(), this.#guard.tell('cont')]);
       if (this.#source.ran) await this.#target.cont();
       if (this.#options.transparent === true) await this.#target.interrupt();
       await this.#log.enter('done');
@@ -177,21 +179,21 @@ class VmMove {
     } else if (phase === 'copy') {
       await this.#log.enter('rewrite');
       this.#dirtyPages = await this.#source.tellDirty(this.#ram);
+      await this.#viewing;
+      // The guest ran until now.
+      if (this.#options.transparent !== true) this.#source.checkReady();
       if (!this.#ram.shared) this.#goOn();
       await this.#log.enter('copy');
     } else if (phase === 'run') {
       await this.#log.enter('switch');
-      const view = await this.#viewing;
+      const view = (await this.#viewing) as VmDeviceView;
       await this.#goingOn;
       await this.#target.migration.until('completed', this.#options.signal);
       await this.#log.enter('replay');
-      if (view !== undefined && !this.#isWithout('config-replay')) await this.#target.replay(view);
+      if (!this.#isWithout('config-replay')) await this.#target.replay(view);
       await Promise.all([
-        this.#target.checkPaused(),
-        this.#options.transparent === true ? this.#target.unnoticed() : undefined,
+        this.#options.transparent === true ? this.#target.unnoticed(view) : undefined,
         this.#source.fence(),
-        // Whether it was really told the guard asks the target.
-        this.#guard?.tell('cont'),
       ]);
       await this.#log.enter('run');
     }
@@ -203,8 +205,10 @@ class VmMove {
     await this.#target.prepare({ 'x-ignore-shared': this.#ram.shared });
     await this.#source.prepare(this.#ram);
     // What the guest changes until it stops is seen then.
-    if (this.#target.replaysEarly && !this.#isWithout('config-replay'))
-      await this.#target.replay(await this.#source.view());
+    const view = await this.#source.view();
+    if (this.#options.transparent !== true) this.#source.checkReady();
+    if (this.#isWithout('config-replay')) return;
+    if (await this.#target.reachEarly(this.#source)) await this.#target.replay(view);
   }
 
   async #copyRam(): Promise<void> {
@@ -278,20 +282,4 @@ class VmMove {
     await reportRollback(this.#target.vf.path, told);
     return told;
   }
-}
-
-/**
- * Judges whether a guest that is told nothing finds its GGTT where it was.
- *
- * @throws {Fault} EREMCHG when it does not, or nobody knows
- */
-export function checkGgtt(from: number | undefined, to: number | undefined): void {
-  if (from !== undefined && from === to) return;
-  throw new Fault('EREMCHG', `the GGTT ranges of the VFs begin at ${hex(from)} and ${hex(to)}`, {
-    hint: 'without --transparent the guest recovers by itself',
-  });
-}
-
-function hex(value: number | undefined): string {
-  return value === undefined ? 'an unknown place' : `0x${value.toString(16)}`;
 }

@@ -7,11 +7,10 @@ import { restore } from '../migration/session-restore.ts';
 import { openState } from './file-state.ts';
 import { reportRollback } from './vf-connection.ts';
 import { VmClosers } from './vm-ends.ts';
-import { checkVms } from './vm-facts.ts';
+import { checkGgtt, checkVms } from './vm-facts.ts';
 import { openVmFile, type ReadProgress, type VmFile } from './vm-file.ts';
 import { VmGuard } from './vm-guard.ts';
 import type { VmManifest } from './vm-manifest.ts';
-import { checkGgtt } from './vm-move.ts';
 import { StepLog, type VmStepOptions } from './vm-steps.ts';
 import { VmTarget } from './vm-target.ts';
 
@@ -141,7 +140,7 @@ class VmRestore {
       await this.#log.enter('replay');
       await target.replay(device);
       await target.checkPaused();
-      if (this.#options.transparent === true) await target.unnoticed();
+      if (this.#options.transparent === true) await target.unnoticed(device);
       await this.#log.enter('run');
     }
   }

@@ -186,6 +186,8 @@ class VmSave {
     } else if (phase === 'copy') {
       await this.#log.enter('rewrite');
       this.#dirtyPages = await source.tellDirty(this.#ram);
+      await this.#viewing;
+      source.checkReady();
       await source.goOn();
       await this.#log.enter('copy');
     }

@@ -1,12 +1,14 @@
 /** The VM that is taken away: its QEMU and the VF in it, from the first check to the end. */
-import { Fault } from '../base/fault.ts';
+import { Fault, toFault } from '../base/fault.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { QmpClient } from './qmp.ts';
 import { askVfServer, type ToolAnswer, ToolRequests } from './tool-request.ts';
 import type { VfConnection } from './vf-connection.ts';
 import { type ConfigWrite, configWrites, readConfig } from './vm-config.ts';
-import { barsOf, type VmBar, type VmFacts, vmStatus } from './vm-facts.ts';
+import { type VmFacts, vmStatus } from './vm-facts.ts';
 import { VmMigration } from './vm-migration.ts';
+import { barsOf, type VmBar } from './vm-pci.ts';
 import type { VmStepOptions } from './vm-steps.ts';
 
 /** What the other QEMU has to be brought to. */
@@ -15,6 +17,8 @@ export interface VmDeviceView {
   /** `VFIO_PCI_IRQ` index of the connected interrupts, undefined for none. */
   readonly irq: number | undefined;
   readonly bars: readonly VmBar[];
+  /** What its driver agreed on with the PF's, undefined for nothing. */
+  readonly relayVersion: RelayVersion | undefined;
 }
 
 /** How RAM goes. */
@@ -28,8 +32,8 @@ export interface RamOptions {
 
 /** Page size of the log of the VF's writes. */
 const LOG_PAGE_SIZE = 4096;
-/** Requests to the server while the guest waits: what it is, dirty pages, the fence. */
-const MOST_REQUESTS = 3;
+/** Requests to the server while the guest waits: what it is (twice), dirty pages, the fence. */
+const MOST_REQUESTS = 4;
 
 /** A running or paused VM. */
 export class VmSource {
@@ -39,6 +43,7 @@ export class VmSource {
   readonly migration: VmMigration;
   readonly #requests: ToolRequests;
   #ran = false;
+  #unready = false;
 
   constructor(qmp: QmpClient, facts: VmFacts, vf: VfConnection) {
     this.qmp = qmp;
@@ -104,11 +109,29 @@ export class VmSource {
    */
   async view(): Promise<VmDeviceView> {
     const config = readConfig(this.vf.device);
-    const [bars, { irq }] = await Promise.all([
+    const [bars, { irq, relayVersion, unready }] = await Promise.all([
       barsOf(this.qmp, this.facts.vfs[0]?.id ?? ''),
       this.#requests.ask('vf'),
     ]);
-    return { writes: configWrites(config, irq), irq, bars };
+    this.#unready = unready === true;
+    return { writes: configWrites(config, irq), irq, bars, relayVersion };
+  }
+
+  /**
+   * Refuses what the guest's driver would not survive; it was so at the last {@link view}.
+   *
+   * @throws {Fault} EBUSY while it starts or leaves: firmware has no way to tell it of another place
+   * in the GGTT
+   */
+  checkReady(): void {
+    if (this.#unready)
+      throw new Fault(
+        'EBUSY',
+        "the guest's driver is starting or leaving and cannot recover from a move",
+        {
+          hint: 'try again in a moment; a move with --transparent needs no recovery',
+        },
+      );
   }
 
   /**
@@ -175,25 +198,42 @@ export class VmSource {
     try {
       await this.#requests.ask('fence');
     } catch (error) {
-      if ((await this.vf.probe().catch(() => null)) !== undefined) throw error;
+      if (!(await this.#isUnserved())) throw error;
     }
   }
 
   /**
-   * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs.
+   * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs. A guest whose
+   * VF is served by nobody any more runs on without it.
    *
    * @param ran whether the guest ran
-   * @throws {Fault} ENODEV when one of them is gone; EIO, ETIMEDOUT
+   * @throws {Fault} ENODEV, ENOENT, ECONNREFUSED when one of them is gone; EIO, ETIMEDOUT
    */
   async resume(ran = this.#ran): Promise<void> {
     this.#requests.close();
-    const { device, path } = this.vf;
-    await askVfServer(path, 'unfence');
-    if ((await device.migrationState()) !== MIG_STATE.RUNNING)
-      await device.setMigrationState(MIG_STATE.RUNNING);
+    const lost = await this.#resumeVf();
     await this.migration.callOff(ran);
     await this.restoreCapabilities();
     if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+    if (lost !== undefined) throw lost;
+  }
+
+  /** @returns why there is no VF any more; undefined when it runs. @throws {Fault} when it does not */
+  async #resumeVf(): Promise<Fault | undefined> {
+    const { device, path } = this.vf;
+    try {
+      await askVfServer(path, 'unfence');
+      if ((await device.migrationState()) !== MIG_STATE.RUNNING)
+        await device.setMigrationState(MIG_STATE.RUNNING);
+      return undefined;
+    } catch (error) {
+      if (!(await this.#isUnserved())) throw error;
+      return toFault(error);
+    }
+  }
+
+  async #isUnserved(): Promise<boolean> {
+    return (await this.vf.probe().catch(() => null)) === undefined;
   }
 
   /** Leaves QEMU as it was found. @throws {Fault} EIO, ENODEV */

@@ -1,13 +1,20 @@
 /** The QEMU that waits for a VM, and the VF in it. */
 import { Fault } from '../base/fault.ts';
-import { MIG_STATE, migStateName } from '../vfio/migration-state.ts';
+import { UnixSocket } from '../sys/unix-socket.ts';
 import type { QmpClient } from './qmp.ts';
 import { type ToolAnswer, ToolRequests } from './tool-request.ts';
 import type { VfConnection } from './vf-connection.ts';
-import { configDifferences, configUndo, readConfig, replayConfig } from './vm-config.ts';
-import { barsOf, type VmFacts, vfsOf, vmStatus } from './vm-facts.ts';
+import {
+  configDifferences,
+  configUndo,
+  type PciPlace,
+  readConfig,
+  replayConfig,
+} from './vm-config.ts';
+import { type VmFacts, vfsOf, vmStatus } from './vm-facts.ts';
 import { VmMigration } from './vm-migration.ts';
-import type { VmDeviceView } from './vm-source.ts';
+import { barsOf, bridgeOf, bridgeWrites, hasBridge } from './vm-pci.ts';
+import type { VmDeviceView, VmSource } from './vm-source.ts';
 
 /** Requests to the server while the guest waits: the VF twice, how it goes on, an interrupt. */
 const MOST_REQUESTS = 4;
@@ -20,6 +27,8 @@ export class VmTarget {
   readonly migration: VmMigration;
   readonly #requests: ToolRequests;
   #contSent = false;
+  /** Where the device is on its buses, once it can be reached. */
+  #place: PciPlace | undefined;
   /** What its view of the device was brought to. */
   #replayed: VmDeviceView | undefined;
 
@@ -56,11 +65,25 @@ export class VmTarget {
   }
 
   /**
-   * True when the view can be replayed before the guest is here: no bridge has to get its bus number
-   * from the guest's state first.
+   * Makes it possible to replay the view before the guest is here: a bridge before the device gets the
+   * bus numbers that the guest's firmware gave it, as the guest's state will have them, too.
+   *
+   * @returns false when the device cannot be reached yet
+   * @throws {Fault} EIO, ENODEV
    */
-  get replaysEarly(): boolean {
-    return this.facts.vfs[0]?.place?.bus === 0;
+  async reachEarly(source: VmSource): Promise<boolean> {
+    this.#place = this.facts.vfs[0]?.place;
+    if (this.#place?.bus === 0) return true;
+    this.#place = undefined;
+    const [vf] = source.facts.vfs;
+    const bridge = await bridgeOf(source.qmp, vf?.id ?? '');
+    if (bridge === undefined || bridge.place.bus !== 0) return false;
+    if (!(await hasBridge(this.qmp, bridge.place))) return false;
+    await replayConfig(this.qmp, bridge.place, bridgeWrites(bridge));
+    const place = (await vfsOf(this.qmp))[0]?.place;
+    if (place?.bus !== bridge.secondary) return false;
+    this.#place = place;
+    return true;
   }
 
   /**
@@ -72,7 +95,7 @@ export class VmTarget {
     const { writes, irq, bars } = view;
     const is = this.#replayed;
     if (is !== undefined && sameView(is, view)) return;
-    const place = this.replaysEarly ? this.facts.vfs[0]?.place : (await vfsOf(this.qmp))[0]?.place;
+    const place = this.#place ?? (await vfsOf(this.qmp))[0]?.place;
     if (place === undefined) throw new Fault('EIO', 'the target QEMU shows no VF');
     const undo = is === undefined ? [] : configUndo(is.writes);
     this.#replayed = undefined;
@@ -93,8 +116,8 @@ export class VmTarget {
   }
 
   /** Lets the loaded VF go on without a word to the guest. @throws {Fault} EOPNOTSUPP, EINVAL */
-  async unnoticed(): Promise<void> {
-    await this.#requests.ask('unnoticed');
+  async unnoticed({ relayVersion }: VmDeviceView): Promise<void> {
+    await this.#requests.ask('unnoticed', { relayVersion });
   }
 
   /** Has the guest look at what an interrupt that got lost was for. @throws {Fault} ENODEV */
@@ -108,11 +131,18 @@ export class VmTarget {
     if (status !== 'paused') throw new Fault('EIO', `the target QEMU is ${status}, not paused`);
   }
 
-  /** Sees whether the VF that the guest will find still runs. @throws {Fault} ENOTCONN, EIO */
-  async checkVf(): Promise<void> {
-    const state = await this.vf.device.migrationState();
-    if (state !== MIG_STATE.RUNNING)
-      throw new Fault('EIO', `the target VF is in ${migStateName(state)}, not RUNNING`);
+  /**
+   * Sees whether the VF that the guest will find is still served. The server is not asked: it has the
+   * guest's jobs to do by now.
+   * @throws {Fault} ENOENT, ECONNREFUSED
+   */
+  checkVf(): void {
+    try {
+      UnixSocket.connect(this.vf.path).close();
+    } catch (error) {
+      // A full backlog has somebody to whom it belongs.
+      if (!(error instanceof Fault && error.code === 'EAGAIN')) throw error;
+    }
   }
 
   /**

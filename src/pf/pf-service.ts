@@ -62,13 +62,10 @@ export class PfService {
     return this.#versions.get(vfid);
   }
 
-  /**
-   * A VF was moved here: its driver goes on with what it agreed on elsewhere.
-   * @param version undefined when it had agreed on nothing yet
-   */
-  adopt(vfid: number, version: RelayVersion | undefined): void {
+  /** Goes on with what a VF's driver agreed on with another PF, undefined for nothing. */
+  carry(vfid: number, version: RelayVersion | undefined): void {
     if (version === undefined) this.#versions.delete(vfid);
-    else this.#versions.set(vfid, version);
+    else this.#versions.set(vfid, negotiateVersion(version));
   }
 
   /** Forgets what a VF's driver agreed on. */

@@ -22,6 +22,7 @@ const MANIFEST: VmManifest = {
   },
   device: {
     irq: 1,
+    relayVersion: { major: 1, minor: 0 },
     writes: [
       { name: 'BAR 0', offset: 0x10, size: 4, value: 0xfe00_0004 },
       { name: 'COMMAND', offset: 4, size: 2, value: 0x406 },
@@ -47,7 +48,7 @@ describe('the manifest of a saved VM', () => {
     const other = {
       ...MANIFEST,
       ggttStart: undefined,
-      device: { ...MANIFEST.device, irq: undefined },
+      device: { ...MANIFEST.device, irq: undefined, relayVersion: undefined },
     };
     expect(decodeManifest(encodeManifest(other), 'vm.xevm')).toEqual(other);
   });

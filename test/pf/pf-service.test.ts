@@ -142,6 +142,18 @@ describe('the PF service', () => {
     expect(service.version(5)).toBeUndefined();
   });
 
+  it('goes on with what was agreed on elsewhere, if it speaks that', () => {
+    const { service } = new Conversation().device.pf;
+    service.carry(5, { major: 1, minor: 0 });
+    expect(service.version(5)).toEqual({ major: 1, minor: 0 });
+    expect(() => service.carry(5, { major: 0, minor: 1 })).toThrow(
+      expect.objectContaining({ code: 'EPERM' }),
+    );
+    expect(service.version(5)).toEqual({ major: 1, minor: 0 });
+    service.carry(5, undefined);
+    expect(service.version(5)).toBeUndefined();
+  });
+
   it('refuses a malformed handshake', () => {
     const vf = new Conversation();
     expect(vf.ask(hxgRequest(VF2PF_ACTION.HANDSHAKE))).toEqual(REFUSED);
@@ -219,10 +231,10 @@ describe('a VF that was moved here', () => {
     const service = new PfService(3000, () => {});
     const gt = { id: 0, readRegister: () => 0 } as unknown as Parameters<PfService['process']>[0];
     expect(() => service.process(gt, 1, query)).toThrow('has not agreed');
-    service.adopt(1, { major: 1, minor: 0 });
+    service.carry(1, { major: 1, minor: 0 });
     expect(service.version(1)).toEqual({ major: 1, minor: 0 });
     expect(() => service.process(gt, 1, query)).not.toThrow();
-    service.adopt(1, undefined);
+    service.carry(1, undefined);
     expect(() => service.process(gt, 1, query)).toThrow('has not agreed');
   });
 });
