@@ -1,6 +1,7 @@
 /**
  * The least of a guest's driver that gets work to an engine: memory, GGTT, PPGTT, one GuC, and one
- * context with its ring. For an integrated VF, whose memory is all the guest's.
+ * context with its ring. On a discrete device the PPGTT's tables are in VRAM, as it wants them; all
+ * else is in the guest's memory.
  *
  * What is where in the guest's memory is in LAYOUT; the GGTT maps the part below `data`, the PPGTT
  * maps all of it at address 0 in pages of 2 MiB.
@@ -57,8 +58,10 @@ export class BenchGuest {
   /**
    * @param {string} path of the VF's socket
    * @param {number} size bytes of guest memory, a multiple of 2 MiB and at most 1 GiB
+   * @param {(client: VfioUserClient) => Uint8Array} [mapVram] the VRAM of a discrete VF, at least
+   * its first MiB
    */
-  static async boot(path, size) {
+  static async boot(path, size, mapVram) {
     const client = await VfioUserClient.connect(path, { pollUs: 50 });
     const memory = Memfd.create('bench-guest', size);
     const bytes = memory.map().view();
@@ -66,13 +69,15 @@ export class BenchGuest {
     client.dmaMapFd(mapping, memory.fd, 0);
     // Memory decoding on, as a VMM leaves it.
     client.regionWrite(7, 4, new Uint8Array([0x06, 0x00]), 0, 2);
-    const guest = new BenchGuest(client, new GuestBars(client), bytes);
+    const guest = new BenchGuest(client, new GuestBars(client), bytes, mapVram?.(client));
     await guest.#boot();
     return guest;
   }
 
-  constructor(client, bars, bytes) {
+  constructor(client, bars, bytes, vram) {
     this.client = client;
+    /** Where the page tables are, and the address of that place for the device. */
+    this.tables = vram === undefined ? { bytes, base: IOVA } : { bytes: vram, base: 0 };
     this.bars = bars;
     this.bytes = bytes;
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -109,21 +114,24 @@ export class BenchGuest {
   #writePageTables() {
     const table = (level) => LAYOUT.tables + (4 - level) * PAGE;
     const flags = PPGTT_LO.PRESENT | PPGTT_LO.RW;
-    for (const level of [4, 3, 2]) this.#entry(table(level), 0, IOVA + table(level - 1), flags);
+    const { base } = this.tables;
+    for (const level of [4, 3, 2]) this.#entry(table(level), 0, base + table(level - 1), flags);
     for (let page = 0; page < this.bytes.length / (2 * MIB); page++)
       this.#entry(table(1), page, IOVA + page * 2 * MIB, flags | PPGTT_LO.PS);
   }
 
   #entry(table, index, address, flags) {
+    const { bytes } = this.tables;
+    const entry = new DataView(bytes.buffer, bytes.byteOffset + table + index * 8, 8);
     const [lo, hi] = encodePpgttEntry(address, flags);
-    this.view.setUint32(table + index * 8, lo, true);
-    this.view.setUint32(table + index * 8 + 4, hi, true);
+    entry.setUint32(0, lo, true);
+    entry.setUint32(4, hi, true);
   }
 
   #writeContext() {
     const state = LAYOUT.lrc + LRC_PPHWSP_SIZE;
     this.view.setUint32(state + LRC_FIRST_COMMAND * 4, miHeader('MI_LOAD_REGISTER_IMM'), true);
-    const root = IOVA + LAYOUT.tables;
+    const root = this.tables.base + LAYOUT.tables;
     const memirq = this.ggtt + MEMIRQ.page;
     const values = {
       CTX_CONTEXT_CONTROL: RESTORE_INHIBIT,

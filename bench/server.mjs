@@ -28,6 +28,8 @@ export async function startServer(args, core) {
   if (ready === undefined) throw new Error(`the server did not start:\n${log}`);
   return {
     pid: child.pid,
+    /** The end of what it logged. */
+    log: () => log,
     async stop() {
       child.kill('SIGTERM');
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');

@@ -101,11 +101,21 @@ void call(struct batch *batch, uint64_t address) {
   emit_address(batch, address);
 }
 
-void semaphore_wait(struct batch *batch, uint64_t address, enum compare how, uint32_t value) {
-  emit(batch, MI_SEMAPHORE_WAIT | MI_SEMAPHORE_POLL | (uint32_t)how << 12);
+static void emit_semaphore_wait(struct batch *batch, uint32_t mode, uint64_t address,
+                                enum compare how, uint32_t value) {
+  emit(batch, MI_SEMAPHORE_WAIT | mode | (uint32_t)how << 12);
   emit(batch, value);
   emit_address(batch, address);
   emit(batch, 0);
+}
+
+void semaphore_wait(struct batch *batch, uint64_t address, enum compare how, uint32_t value) {
+  emit_semaphore_wait(batch, MI_SEMAPHORE_POLL, address, how, value);
+}
+
+void semaphore_wait_signal(struct batch *batch, uint64_t address, enum compare how,
+                           uint32_t value) {
+  emit_semaphore_wait(batch, 0, address, how, value);
 }
 
 void end_unless(struct batch *batch, uint64_t address, enum compare how, uint32_t value) {

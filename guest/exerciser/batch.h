@@ -58,7 +58,7 @@ void batch_run(struct batch *batch, const struct queue *queue);
 #define MI_PREDICATION (1u << 15) /* MI_BATCH_BUFFER_START */
 #define MI_CS_MMIO (1u << 19)     /* the register's offset is relative to the engine's base */
 #define MI_LRR_CS_MMIO (3u << 18)
-#define MI_SEMAPHORE_POLL (1u << 15)
+#define MI_SEMAPHORE_POLL (1u << 15) /* else it waits for a signal */
 
 /* A register as a batch names it: relative to the engine's base. */
 #define CS_GPR(n) (0x600 + 8 * (n))
@@ -83,6 +83,9 @@ void store_register_qword(struct batch *batch, uint32_t reg, uint64_t address);
 void jump(struct batch *batch, uint64_t address);
 void call(struct batch *batch, uint64_t address);
 void semaphore_wait(struct batch *batch, uint64_t address, enum compare how, uint32_t value);
+/* The same, without looking until there is a signal for its context. */
+void semaphore_wait_signal(struct batch *batch, uint64_t address, enum compare how,
+                           uint32_t value);
 /* The batch goes on while the comparison holds. */
 void end_unless(struct batch *batch, uint64_t address, enum compare how, uint32_t value);
 

@@ -52,3 +52,13 @@ void bind_and_wait(struct vm *vm, const struct drm_xe_vm_bind_op *ops, uint32_t 
   check_errno("VM_BIND", try_bind(vm, ops, count, &sync, 1, 0), 0);
   check_errno("wait for VM_BIND", wait_user_fence(vm->device, &fence, value, 0, WAIT_NS), 0);
 }
+
+void buffer_prefetch(struct buffer *buffer, const struct drm_xe_mem_region *region) {
+  struct drm_xe_vm_bind_op op = {.pat_index = PAT_COHERENT,
+                                 .range = buffer->size,
+                                 .addr = buffer->address,
+                                 .op = DRM_XE_VM_BIND_OP_PREFETCH,
+                                 .prefetch_mem_region_instance = region->instance};
+
+  bind_and_wait(buffer->vm, &op, 1);
+}

@@ -47,12 +47,18 @@ static uint64_t expected(enum operation operation, uint64_t old, uint64_t a, uin
   return 0;
 }
 
+/* Bits 20:19: the size; bits 15:8: what is done. */
+static uint32_t operation_bits(enum operation operation, bool qword) {
+  return (uint32_t)qword << 19 | (operation | (qword ? QWORD : 0)) << 8;
+}
+
+#define INLINE_DATA (1u << 18)
+#define RETURN_DATA (1u << 16 | 1u << 17) /* and the streamer waits for them */
+
 /* Operands interleaved by dword: the low of both, then the high of both, up to 16 bytes each. */
-static void atomic(struct batch *batch, enum operation operation, bool qword, uint64_t address,
-                   uint64_t a, uint64_t b) {
-  /* Bit 18: operands in the command; bits 20:19: the size. */
-  emit(batch, MI_ATOMIC(true) | 1u << 18 | (uint32_t)qword << 19 |
-                  (operation | (qword ? QWORD : 0)) << 8);
+static void atomic(struct batch *batch, uint32_t flags, enum operation operation, bool qword,
+                   uint64_t address, uint64_t a, uint64_t b) {
+  emit(batch, MI_ATOMIC(true) | INLINE_DATA | flags | operation_bits(operation, qword));
   emit_address(batch, address);
   emit(batch, (uint32_t)a);
   emit(batch, (uint32_t)b);
@@ -85,7 +91,7 @@ static void check_all(const struct device *device, const struct engine *engine, 
 
     for (enum operation operation = AND; operation <= COMPARE_WRITE; operation++) {
       data.qwords[operation] = old;
-      atomic(&f.batch, operation, qword, data.address + 8 * operation, a, b);
+      atomic(&f.batch, 0, operation, qword, data.address + 8 * operation, a, b);
     }
     fixture_run(&f);
     for (enum operation operation = AND; operation <= COMPARE_WRITE; operation++) {
@@ -128,6 +134,58 @@ static void without_operands(const struct device *device, const struct engine *e
   check_dword("decremented", data.dwords[2], 0x123453);
 }
 
+/* What was in memory before is returned in GPR 4, and nothing is where nobody asked for it. */
+static void returned(const struct device *device, const struct engine *engine) {
+  static const uint64_t old = 0x1122334455667788ull, untouched = 0xdeaddeaddeaddeadull;
+  struct fixture f;
+  struct buffer data;
+
+  fixture_create(&f, device, engine, KIB(4));
+  atomic_buffer(&data, &f.vm);
+  for (uint32_t i = 0; i < 3; i++) {
+    uint64_t address = data.address + 64 * i;
+
+    data.qwords[8 * i] = old;
+    load_register_qword(&f.batch, CS_GPR(4), untouched);
+    atomic(&f.batch, i == 2 ? 0 : RETURN_DATA, ADD, i == 1, address, 0x100, 0);
+    store_register_qword(&f.batch, CS_GPR(4), address + 32);
+  }
+  fixture_run(&f);
+  check_dword("sum of dwords", data.dwords[0], (uint32_t)old + 0x100);
+  check_dword("dword returned", data.dwords[8], (uint32_t)old);
+  check_qword("sum of qwords", data.qwords[8], old + 0x100);
+  check_qword("qword returned", data.qwords[12], old);
+  check_qword("returned although not asked for", data.qwords[20], untouched);
+}
+
+/* Operands in GPRs: the first in 0, the second in 2. */
+static void operands_in_registers(const struct device *device, const struct engine *engine) {
+  static const uint64_t old = 0x1122334455667788ull, new = 0x99aabbccddeeff00ull;
+  struct fixture f;
+  struct buffer data;
+
+  fixture_create(&f, device, engine, KIB(4));
+  atomic_buffer(&data, &f.vm);
+  data.qwords[0] = data.qwords[1] = data.qwords[2] = old;
+  load_register_qword(&f.batch, CS_GPR(0), old);
+  load_register_qword(&f.batch, CS_GPR(2), new);
+  emit(&f.batch, MI_ATOMIC(false) | operation_bits(COMPARE_WRITE, true));
+  emit_address(&f.batch, data.address);
+  load_register(&f.batch, CS_GPR(0), 5);
+  emit(&f.batch, MI_ATOMIC(false) | RETURN_DATA | operation_bits(SUB, false));
+  emit_address(&f.batch, data.address + 8);
+  store_register(&f.batch, CS_GPR(4), data.address + 64);
+  /* It is not what GPR 0 says now. */
+  emit(&f.batch, MI_ATOMIC(false) | operation_bits(COMPARE_WRITE, true));
+  emit_address(&f.batch, data.address + 16);
+  fixture_run(&f);
+  check_qword("compared and written", data.qwords[0], new);
+  check_dword("subtracted", data.dwords[2], (uint32_t)old - 5);
+  check_dword("beside it", data.dwords[3], (uint32_t)(old >> 32));
+  check_dword("returned", data.dwords[16], (uint32_t)old);
+  check_qword("compared and not written", data.qwords[2], old);
+}
+
 /* Every engine at once adds to the same dword: no addition is lost. */
 static void contended(const struct device *device, const struct engine *unused) {
   enum { ADDITIONS = 200 };
@@ -146,7 +204,7 @@ static void contended(const struct device *device, const struct engine *unused) 
     done[i] = syncobj_create(device);
     /* All start together. */
     semaphore_wait(&batches[i], data.address + 64, EQUAL, 1);
-    for (int n = 0; n < ADDITIONS; n++) atomic(&batches[i], ADD, false, data.address, i + 1, 0);
+    for (int n = 0; n < ADDITIONS; n++) atomic(&batches[i], 0, ADD, false, data.address, i + 1, 0);
     batch_end(&batches[i]);
     submit(&queues[i], batches[i].buffer.address, done[i]);
   }
@@ -161,6 +219,8 @@ static const struct test_case cases[] = {
     {"atomic.dwords", ON_EVERY, dwords},
     {"atomic.qwords", ON_EVERY, qwords},
     {"atomic.without-operands", ON_EVERY, without_operands},
+    {"atomic.returned", ON_EVERY, returned},
+    {"atomic.operands-in-registers", ON_EVERY, operands_in_registers},
     {"atomic.contended", 0, contended},
 };
 

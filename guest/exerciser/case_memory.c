@@ -175,31 +175,20 @@ static void exported(const struct device *device, const struct engine *unused) {
 static void moved(const struct device *device, const struct engine *unused) {
   const struct drm_xe_mem_region *vram = need_vram(device);
   struct fixture f;
-  struct buffer buffer = {.size = MIB(2)};
+  struct buffer buffer;
   static uint8_t want[MIB(2)];
-  struct drm_xe_gem_create create = {.size = MIB(2),
-                                     .placement = 1u << vram->instance | 1,
-                                     .flags = DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM,
-                                     .cpu_caching = DRM_XE_GEM_CPU_CACHING_WC};
 
   (void)unused;
   fixture_create(&f, device, NULL, KIB(4));
-  check_errno("GEM_CREATE", try_gem_create(device, &create), 0);
-  buffer.vm = &f.vm;
-  buffer.handle = create.handle;
-  buffer.map = gem_map(device, buffer.handle, buffer.size);
+  buffer_create_movable(&buffer, &f.vm, sizeof(want));
   buffer_bind(&buffer, vm_reserve(&f.vm, buffer.size, MIB(2)));
   fill_random(want, sizeof(want), 6);
   memcpy(buffer.map, want, sizeof(want));
   for (uint32_t i = 0; i < 4; i++) {
-    struct drm_xe_vm_bind_op op = {.pat_index = PAT_COHERENT,
-                                   .range = buffer.size,
-                                   .addr = buffer.address,
-                                   .op = DRM_XE_VM_BIND_OP_PREFETCH,
-                                   .prefetch_mem_region_instance = i % 2 ? vram->instance : 0};
+    const struct drm_xe_mem_region *region = i % 2 ? vram : &device->regions[0];
 
-    bind_and_wait(&f.vm, &op, 1);
-    check_bytes(i % 2 ? "in VRAM" : "in system memory", buffer.map, want, sizeof(want));
+    buffer_prefetch(&buffer, region);
+    check_bytes(region_name(region), buffer.map, want, sizeof(want));
     poke(&f, buffer.address + KIB(4) * i, i);
     memcpy(want + KIB(4) * i, &i, 4);
   }

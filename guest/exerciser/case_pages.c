@@ -58,8 +58,35 @@ static void pages_2m(const struct device *device, const struct engine *unused) {
   of_size(device, MIB(8), MIB(2), KIB(128));
 }
 
-/* A gibibyte of VRAM is more than a VF may have: an entry of that size is made of NULL. */
+/* A gibibyte is in one piece in VRAM only, and there when little else of it is used. */
 static void pages_1g(const struct device *device, const struct engine *unused) {
+  const struct drm_xe_mem_region *vram = vram_region(device);
+  struct fixture f;
+  struct buffer buffer;
+  struct drm_xe_vm_bind_op op;
+  uint64_t page = MIB(300) + KIB(64);
+
+  (void)unused;
+  if (!vram) skip("an integrated GPU has no VRAM");
+  if (vram->total_size < GIB(2) + MIB(64))
+    skip("the VF has %llu MiB of VRAM", (unsigned long long)vram->total_size >> 20);
+  fixture_create(&f, device, NULL, KIB(4));
+  buffer_create(&buffer, &f.vm, GIB(1), vram);
+  buffer_bind(&buffer, vm_reserve(&f.vm, GIB(1), GIB(1)));
+  walk(&f, &buffer, buffer.address, MIB(4));
+  /* A hole in it splits the entry. */
+  op = bind_unmap(KIB(64), buffer.address + page);
+  bind_and_wait(&f.vm, &op, 1);
+  op = bind_map(&buffer, 0, KIB(64), buffer.address + page);
+  bind_and_wait(&f.vm, &op, 1);
+  poke(&f, buffer.address + page + 64, 0x1234);
+  check_dword("through the hole", buffer.dwords[16], 0x1234);
+  check_dword("beside the hole", peek(&f, buffer.address + MIB(304)),
+              buffer.dwords[MIB(304) / 4]);
+}
+
+/* An entry of a gibibyte that is NULL, and what becomes of it when a page is bound in it. */
+static void null_1g(const struct device *device, const struct engine *unused) {
   struct fixture f;
   struct buffer buffer;
   struct drm_xe_vm_bind_op op;
@@ -157,7 +184,7 @@ static void across(const struct device *device, const struct engine *unused) {
 
 static const struct test_case cases[] = {
     {"pages.4k", 0, pages_4k},   {"pages.64k", 0, pages_64k},   {"pages.2m", 0, pages_2m},
-    {"pages.1g", 0, pages_1g},   {"pages.split-2m", 0, split_2m}, {"pages.high", 0, high},
+    {"pages.1g", 0, pages_1g},     {"pages.null-1g", 0, null_1g},   {"pages.split-2m", 0, split_2m}, {"pages.high", 0, high},
     {"pages.across", 0, across},
 };
 

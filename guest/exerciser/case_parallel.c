@@ -91,9 +91,9 @@ static void either_decode(const struct device *device, const struct engine *unus
   either(device, DRM_XE_ENGINE_CLASS_VIDEO_DECODE);
 }
 
-static void either_compute(const struct device *device, const struct engine *unused) {
+static void either_enhance(const struct device *device, const struct engine *unused) {
   (void)unused;
-  either(device, DRM_XE_ENGINE_CLASS_COMPUTE);
+  either(device, DRM_XE_ENGINE_CLASS_VIDEO_ENHANCE);
 }
 
 /* Only media engines run in parallel (xe_pci.c MULTI_LRC_MASK). */
@@ -114,7 +114,7 @@ static const struct test_case cases[] = {
     {"parallel.decode", 0, decode},
     {"parallel.enhance", 0, enhance},
     {"parallel.either-decode", 0, either_decode},
-    {"parallel.either-compute", 0, either_compute},
+    {"parallel.either-enhance", 0, either_enhance},
     {"parallel.refusals", 0, refusals},
 };
 

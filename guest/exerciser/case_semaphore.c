@@ -84,17 +84,67 @@ static void on_one_engine(const struct device *device, const struct engine *engi
   turns(device, engine, engine);
 }
 
-static void signal(const struct device *device, const struct engine *engine) {
+/* A wait for a signal is over at once when the comparison holds already. */
+static void signal_satisfied(const struct device *device, const struct engine *engine) {
   struct fixture f;
 
   fixture_create(&f, device, engine, KIB(4));
-  store_dword(&f.batch, f.data.address, 1);
+  f.data.dwords[0] = 10;
+  semaphore_wait_signal(&f.batch, f.data.address, EQUAL, 10);
+  store_dword(&f.batch, f.data.address + 4, 1);
+  /* A signal that nobody waits for does nothing. */
   emit(&f.batch, MI_SEMAPHORE_SIGNAL);
-  emit(&f.batch, 0); /* nobody waits for it */
-  store_dword(&f.batch, f.data.address + 4, 2);
+  emit(&f.batch, 0);
+  store_dword(&f.batch, f.data.address + 8, 2);
   fixture_run(&f);
-  check_dword("before", f.data.dwords[0], 1);
-  check_dword("after", f.data.dwords[1], 2);
+  check_dword("behind the wait", f.data.dwords[1], 1);
+  check_dword("behind the signal", f.data.dwords[2], 2);
+}
+
+/* A context that waits for a signal gives way, and looks again when it comes back: a user's batch
+ * does not know the context that it would have to signal. */
+static void signal_from(const struct device *device, const struct engine *engine,
+                        const struct engine *other) {
+  struct fixture f;
+  struct queue waiting;
+  struct batch wait;
+  uint32_t done = syncobj_create(device);
+  uint64_t deadline = now_ns() + WAIT_NS;
+
+  fixture_create(&f, device, other, KIB(4));
+  queue_create(&waiting, &f.vm, engine);
+  batch_create(&wait, &f.vm, KIB(4));
+  store_dword(&wait, f.data.address, 1);
+  semaphore_wait_signal(&wait, f.data.address + 64, GREATER_OR_EQUAL, 5);
+  copy_dword(&wait, f.data.address + 128, f.data.address + 64);
+  batch_end(&wait);
+  submit(&waiting, wait.buffer.address, done);
+  while (*(volatile uint32_t *)f.data.dwords == 0) {
+    check(now_ns() < deadline, "the batch does not begin");
+    sleep_ms(1);
+  }
+  store_dword(&f.batch, f.data.address + 64, 4);
+  emit(&f.batch, MI_SEMAPHORE_SIGNAL);
+  emit(&f.batch, 0);
+  fixture_run(&f);
+  check_errno("wait for what is not to be", syncobj_wait(device, done, 20000000), ETIME);
+  store_dword(&f.batch, f.data.address + 64, 5);
+  emit(&f.batch, MI_SEMAPHORE_SIGNAL);
+  emit(&f.batch, 0);
+  fixture_run(&f);
+  /* Jobs on the same engine make it come back. */
+  queue_create(&f.queue, &f.vm, engine);
+  while (syncobj_wait(device, done, 1000000) == ETIME) {
+    check(now_ns() < deadline, "the signal is not taken note of");
+    poke(&f, f.data.address + 256, 1);
+  }
+  check(syncobj_status(device, done) == 1, "the job did not end well");
+  check_dword("behind the signal", f.data.dwords[32], 5);
+}
+
+static void signal(const struct device *device, const struct engine *engine) {
+  for (unsigned int i = 0; i < device->engine_count; i++)
+    signal_from(device, engine, &device->engines[i]);
 }
 
 static const struct test_case cases[] = {
@@ -102,6 +152,7 @@ static const struct test_case cases[] = {
     {"semaphore.from-the-cpu", ON_EVERY, from_the_cpu},
     {"semaphore.between-engines", ON_EVERY, between_engines},
     {"semaphore.on-one-engine", ON_EVERY, on_one_engine},
+    {"semaphore.signal-satisfied", ON_EVERY, signal_satisfied},
     {"semaphore.signal", ON_EVERY, signal},
 };
 

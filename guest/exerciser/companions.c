@@ -131,10 +131,12 @@ static void copy(const struct device *device, struct companion *self) {
   }
 }
 
-/* Every page that a job touches faults: each is a mapping of its own, made anew for each job. */
+/* Every page that a job touches faults: each is a mapping of its own, made anew for each job. Jobs of
+ * such a VM and of others take turns on a group of engines (xe_hw_engine_group.c), so that those of
+ * this one and of `hang` are kept apart. */
 static void fault(const struct device *device, struct companion *self) {
   enum { PAGES = 32 };
-  const struct engine *engine = find_engine(device, DRM_XE_ENGINE_CLASS_COPY);
+  const struct engine *engine = find_engine(device, DRM_XE_ENGINE_CLASS_RENDER);
   struct fixture f;
   struct buffer buffer;
   struct drm_xe_vm_bind_op ops[PAGES], unmap;
@@ -161,8 +163,8 @@ static void fault(const struct device *device, struct companion *self) {
 
 /* A job that never ends by itself, of a queue of its own, until the driver has it reset. */
 static void hang(const struct device *device, struct companion *self) {
-  static const struct patience patience = {.job_timeout_ms = 300, .preempt_timeout_us = 100000};
-  const struct engine *engine = find_engine(device, DRM_XE_ENGINE_CLASS_COPY);
+  static const struct patience patience = {.job_timeout_ms = 2000, .preempt_timeout_us = 100000};
+  const struct engine *engine = find_engine(device, DRM_XE_ENGINE_CLASS_VIDEO_DECODE);
   struct fixture f;
   uint32_t done = syncobj_create(device);
 

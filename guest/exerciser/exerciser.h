@@ -126,6 +126,8 @@ void buffer_create(struct buffer *buffer, struct vm *vm, uint64_t size,
                    const struct drm_xe_mem_region *region);
 void buffer_create_caching(struct buffer *buffer, struct vm *vm, uint64_t size,
                            const struct drm_xe_mem_region *region, uint16_t cpu_caching);
+/* A buffer of a discrete GPU that may lie in system memory and in VRAM, mapped but not bound. */
+void buffer_create_movable(struct buffer *buffer, struct vm *vm, uint64_t size);
 /* A buffer that is mapped for the CPU and bound at the next free address. */
 void buffer_bound(struct buffer *buffer, struct vm *vm, uint64_t size,
                   const struct drm_xe_mem_region *region);
@@ -141,6 +143,8 @@ int try_bind(struct vm *vm, const struct drm_xe_vm_bind_op *ops, uint32_t count,
 /* Binds and waits until it is done. */
 void bind_and_wait(struct vm *vm, const struct drm_xe_vm_bind_op *ops, uint32_t count);
 void buffer_bind(struct buffer *buffer, uint64_t address);
+/* Has the driver move what is bound to this memory. */
+void buffer_prefetch(struct buffer *buffer, const struct drm_xe_mem_region *region);
 
 /* ---- synchronisation: sync.c ---- */
 
@@ -212,5 +216,11 @@ extern const struct test_group query_group, memory_group, bind_group, page_group
 /* The self-checking mix of `--loop` and the companions that are named in `with` (NULL: none), parted
  * by commas; returns the exit status. */
 int run_loop(const char *path, unsigned int seconds, char *with);
+
+/* ---- spin.c ---- */
+
+/* `--spin`: an endless job on the first engine of each device, all at once, for so many seconds; prints
+ * `laps PATH N` for each, how far it came. Returns the exit status. */
+int run_spin(const char *const *paths, unsigned int count, unsigned int seconds);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * exerciser [--list] [--only LIST] [--loop SECONDS [--with LIST]] [--device PATH]...
+ * exerciser [--list] [--only LIST] [--loop SECONDS [--with LIST] | --spin SECONDS]
+ *           [--device PATH]...
  *
  * Prints `ok|FAIL|skip NAME MS [DETAIL]` for every case and `total N ok N failed N skipped N` at
  * the end; `# ` begins what is only said. Exit status 0 when nothing failed, 1 when something did,
@@ -134,7 +135,8 @@ static void print_list(void) {
 
 static int usage(const char *program) {
   fprintf(stderr,
-          "usage: %s [--list] [--only LIST] [--loop SECONDS [--with LIST]] [--device PATH]...\n",
+          "usage: %s [--list] [--only LIST] [--loop SECONDS [--with LIST] | --spin SECONDS]\n"
+          "       [--device PATH]...\n",
           program);
   return 2;
 }
@@ -144,11 +146,13 @@ int main(int argc, char **argv) {
                                           {"only", required_argument, NULL, 'o'},
                                           {"loop", required_argument, NULL, 's'},
                                           {"with", required_argument, NULL, 'w'},
+                                          {"spin", required_argument, NULL, 'p'},
                                           {"device", required_argument, NULL, 'd'},
                                           {NULL, 0, NULL, 0}};
   const char *devices[MAX_DEVICES];
   unsigned int device_count = 0;
   const char *loop_seconds = NULL;
+  const char *spin_seconds = NULL;
   char *with = NULL;
   struct totals totals = {{0}};
   int option;
@@ -161,6 +165,8 @@ int main(int argc, char **argv) {
       take_list(optarg);
     } else if (option == 's') {
       loop_seconds = optarg;
+    } else if (option == 'p') {
+      spin_seconds = optarg;
     } else if (option == 'w') {
       with = optarg;
     } else if (option == 'd' && device_count < MAX_DEVICES) {
@@ -171,6 +177,7 @@ int main(int argc, char **argv) {
   }
   if (optind != argc || (with && !loop_seconds)) return usage(argv[0]);
   if (device_count == 0) devices[device_count++] = DEFAULT_DEVICE;
+  if (spin_seconds) return run_spin(devices, device_count, strtoul(spin_seconds, NULL, 10));
   if (loop_seconds) return run_loop(devices[0], strtoul(loop_seconds, NULL, 10), with);
 
   for (unsigned int i = 0; i < device_count; i++) run_on_device(devices[i], &totals);

@@ -73,6 +73,20 @@ void buffer_create(struct buffer *buffer, struct vm *vm, uint64_t size,
                         in_vram ? DRM_XE_GEM_CPU_CACHING_WC : DRM_XE_GEM_CPU_CACHING_WB);
 }
 
+void buffer_create_movable(struct buffer *buffer, struct vm *vm, uint64_t size) {
+  const struct drm_xe_mem_region *vram = vram_region(vm->device);
+  struct drm_xe_gem_create create = {
+      .size = (size + vram->min_page_size - 1) & ~((uint64_t)vram->min_page_size - 1),
+      .placement = 1u << vram->instance | 1u << vm->device->regions[0].instance,
+      .flags = DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM,
+      .cpu_caching = DRM_XE_GEM_CPU_CACHING_WC,
+  };
+
+  check_errno("GEM_CREATE", try_gem_create(vm->device, &create), 0);
+  *buffer = (struct buffer){.vm = vm, .handle = create.handle, .size = create.size};
+  buffer->map = gem_map(vm->device, create.handle, create.size);
+}
+
 void buffer_bind(struct buffer *buffer, uint64_t address) {
   struct drm_xe_vm_bind_op op = bind_map(buffer, 0, buffer->size, address);
 

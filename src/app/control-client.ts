@@ -8,11 +8,46 @@
  */
 import { Fault } from '../base/fault.ts';
 import { decodeFault, type Fields, fieldsOf } from '../migration/fault-json.ts';
-import { connectLink } from '../vfio-user/client-connect.ts';
+import { openLink } from '../vfio-user/client-connect.ts';
 import { XE_VFIO_CAPABILITY } from './vf-profile-json.ts';
 
 /** The members that a request is answered by. */
 export type ControlMember = 'rehome' | 'takeover' | 'answer';
+
+/** A connection that is ready to take one request. */
+export interface ReadyRequest {
+  /**
+   * Asks; once.
+   *
+   * @param request the value of `control`
+   * @param member what the answer is in
+   * @throws {Fault} what the server refuses; EOPNOTSUPP when it knows no such request; ECONNRESET
+   */
+  ask(request: Fields, member: ControlMember): Promise<Fields>;
+  /** Ends the connection. Idempotent. */
+  close(): void;
+}
+
+/**
+ * Connects to the server at `path` for one request that is to be answered without a delay later.
+ *
+ * @param timeoutMs until it answers; 10 s unless given
+ * @throws {Fault} ENOENT, ECONNREFUSED when nobody serves the VF
+ */
+export async function readyRequest(path: string, timeoutMs?: number): Promise<ReadyRequest> {
+  const options = timeoutMs === undefined ? {} : { timeoutMs };
+  const opened = await openLink(path, options);
+  return {
+    ask: async (request, member) => {
+      const { link, version } = await opened.agree({
+        [XE_VFIO_CAPABILITY]: { role: 'migration', control: request },
+      });
+      link.close();
+      return answerIn(fieldsOf(version.json[XE_VFIO_CAPABILITY])?.['control'], member, path);
+    },
+    close: () => opened.close(),
+  };
+}
 
 /**
  * Asks the server at `path`.
@@ -29,12 +64,7 @@ export async function askServer(
   member: ControlMember,
   timeoutMs?: number,
 ): Promise<Fields> {
-  const { link, version } = await connectLink(path, {
-    ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    capabilities: { [XE_VFIO_CAPABILITY]: { role: 'migration', control: request } },
-  });
-  link.close();
-  return answerIn(fieldsOf(version.json[XE_VFIO_CAPABILITY])?.['control'], member, path);
+  return await (await readyRequest(path, timeoutMs)).ask(request, member);
 }
 
 /**

@@ -5,7 +5,9 @@ import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import { EmulatedGpu } from '../gpu/emulated-gpu.ts';
 import type { TurnSource } from '../gpu/engine/contracts.ts';
+import type { PrecopyFind } from '../gpu/precopy/change-finder.ts';
 import { CAPABILITY, type FirmwareVersion, type VfProfile } from '../migration/vf-profile.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import type { ProvisioningProfile } from '../pf/provisioning-profile.ts';
 import { XePf } from '../pf/xe-pf.ts';
 import { foreignEventFds } from '../sys/eventfd.ts';
@@ -23,20 +25,25 @@ export interface EmulatedHostOptions extends ProvisioningProfile {
   readonly deviceId?: number | undefined;
   readonly revisionId?: number | undefined;
   readonly gucVersion?: FirmwareVersion | undefined;
-  /** Time slice of VF 1, 2 and so on, ms; the last one is for all others, too. */
+  /** Time slices of VFs 1, 2 and so on, ms, where they are not to be all alike; one for each VF. */
   readonly execQuantaMs?: readonly number[] | undefined;
-  /** Preemption timeouts in the same way, us. */
+  /** The same for their preemption timeouts, microseconds. */
   readonly preemptTimeoutsUs?: readonly number[] | undefined;
   /** Exactly Linux's migration flags: no pre-copy. */
   readonly linuxFlags?: boolean | undefined;
   /** Percent of a core that looking for changes may take while a VF is pre-copied; 25 unless given. */
   readonly precopyBudget?: number | undefined;
-  /** Threads for it; as many as there are cores unless given, 0 for none of their own. */
+  /** How it looks; `auto` unless given. */
+  readonly precopyFind?: PrecopyFind | undefined;
+  /** Threads for it; as many as there are cores, at most 8, unless given; 0 for none of their own. */
   readonly precopyThreads?: number | undefined;
 }
 
 /** Percent of a core; a pass over 8 GiB then takes about two seconds. */
 const DEFAULT_PRECOPY_BUDGET = 25;
+
+/** More threads than that wait for memory. */
+const MOST_THREADS = 8;
 
 /** One emulated GPU with its PF driver. */
 export class EmulatedHost implements VfHost {
@@ -57,22 +64,33 @@ export class EmulatedHost implements VfHost {
    * Makes the GPU and enables its VFs.
    *
    * @param turns where the engines get their turns from; the thread's event loop unless given
-   * @throws {Fault} EINVAL for what the platform does not have, EPERM for VRAM on an integrated part,
+   * @param vmmPid the process that has the BARs of a VF mapped, undefined while it is not known
+   * @throws {Fault} EINVAL for what the platform does not have and for a list that is not one of all
+   * VFs, EPERM for VRAM on an integrated part,
    * ENOSPC when the quotas do not fit
    */
-  static async create(options: EmulatedHostOptions, turns?: TurnSource): Promise<EmulatedHost> {
+  static async create(
+    options: EmulatedHostOptions,
+    turns?: TurnSource,
+    vmmPid?: (vfid: number) => number | undefined,
+  ): Promise<EmulatedHost> {
     const { platform, vfs, deviceId, revisionId, gucVersion } = options;
     const precopy = {
-      threads: options.precopyThreads ?? availableParallelism(),
+      threads: options.precopyThreads ?? Math.min(availableParallelism(), MOST_THREADS),
       budgetPercent: options.precopyBudget ?? DEFAULT_PRECOPY_BUDGET,
+      find: options.precopyFind,
+      vmmPid,
     };
     const gpu = new EmulatedGpu({ platform, deviceId, revisionId, gucVersion, turns, precopy });
     try {
       if (options.vramSize !== undefined && !gpu.platform.discrete)
         throw new Fault('EPERM', `${gpu.platform.title} has no VRAM`, { hint: 'leave --vram out' });
       const pf = new XePf({ device: gpu.device });
-      await pf.enableVfs(vfs, options);
-      provisionSched(pf, options);
+      pf.enableVfs(vfs, options);
+      eachVf(vfs, options.execQuantaMs, (vfid, ms) => pf.provisioning.setExecQuantum(vfid, ms));
+      eachVf(vfs, options.preemptTimeoutsUs, (vfid, us) =>
+        pf.provisioning.setPreemptTimeout(vfid, us),
+      );
       return new EmulatedHost(gpu, pf, vfs, options.linuxFlags === true);
     } catch (error) {
       gpu.close();
@@ -138,8 +156,19 @@ export class EmulatedHost implements VfHost {
     return this.pf.vfConfig(vfid).ggttStart;
   }
 
-  /** See {@link EmulatedGpu.resumeUnnoticed}. */
-  resumeUnnoticed(vfid: number): void {
+  /** See {@link EmulatedGpu.unready}. */
+  unready(vfid: number): boolean {
+    return this.gpu.unready(vfid);
+  }
+
+  /** What the VF's driver agreed on with the PF's, undefined before it did. */
+  relayVersion(vfid: number): RelayVersion | undefined {
+    return this.pf.service.version(vfid);
+  }
+
+  /** See {@link EmulatedGpu.resumeUnnoticed} and {@link PfService.carry}. */
+  resumeUnnoticed(vfid: number, relayVersion: RelayVersion | undefined): void {
+    this.pf.service.carry(vfid, relayVersion);
     this.gpu.resumeUnnoticed(vfid);
   }
 
@@ -153,14 +182,14 @@ export class EmulatedHost implements VfHost {
   }
 }
 
-/** Gives VFs time slices and timeouts of their own. */
-function provisionSched(pf: XePf, options: EmulatedHostOptions): void {
-  const { vfs, execQuantaMs = [], preemptTimeoutsUs = [] } = options;
-  const own = <T>(values: readonly T[], vfid: number) => values[vfid - 1] ?? values.at(-1);
-  for (let vfid = 1; vfid <= vfs; vfid++) {
-    const quantum = own(execQuantaMs, vfid);
-    const timeout = own(preemptTimeoutsUs, vfid);
-    if (quantum !== undefined) pf.provisioning.setExecQuantum(vfid, quantum);
-    if (timeout !== undefined) pf.provisioning.setPreemptTimeout(vfid, timeout);
-  }
+/** Gives each VF its value. @throws {Fault} EINVAL when there is not one for each */
+function eachVf(
+  vfs: number,
+  values: readonly number[] | undefined,
+  give: (vfid: number, value: number) => void,
+): void {
+  if (values === undefined) return;
+  if (values.length !== vfs)
+    throw new Fault('EINVAL', `${values.length} values are not one for each of ${vfs} VFs`);
+  for (const [n, value] of values.entries()) give(n + 1, value);
 }

@@ -35,6 +35,8 @@ export interface GuestQemuOptions {
   readonly memoryObject?: string | undefined;
   /** More arguments, such as a QMP socket or `-incoming defer`. */
   readonly extraArgs?: readonly string[] | undefined;
+  /** A program that becomes QEMU, with its arguments, such as `ip netns exec NAME`. */
+  readonly launcher?: readonly string[] | undefined;
 }
 
 /** The arguments of QEMU itself. */
@@ -105,8 +107,9 @@ export class GuestQemu {
   /** Starts QEMU. @throws {Fault} ENOENT outside of a checkout */
   static async start(options: GuestQemuOptions): Promise<GuestQemu> {
     const { command, args, env } = await qemuCommand(options.rig);
+    const [program = command, ...line] = [...(options.launcher ?? []), command, ...args];
     return new GuestQemu(
-      spawn(command, [...args, ...qemuArguments(options)], {
+      spawn(program, [...line, ...qemuArguments(options)], {
         stdio: ['ignore', 'ignore', 'pipe'],
         env: { ...process.env, ...env },
         // Ctrl-C in a terminal is for the process that started this one.

@@ -55,6 +55,8 @@ export interface GuestSessionOptions {
   readonly memoryObject?: string | undefined;
   /** More arguments for QEMU, such as a QMP socket or `-incoming defer`. */
   readonly extraArgs?: readonly string[] | undefined;
+  /** A program that becomes QEMU, with its arguments, such as `ip netns exec NAME`. */
+  readonly launcher?: readonly string[] | undefined;
 }
 
 /** A VF as the guest sees it. */
@@ -140,14 +142,17 @@ export class GuestSession {
    *
    * @param vfSockets of the VFs that it has instead
    * @param extraArgs such as its QMP socket, `-S` and `-incoming defer`
+   * @param launcher a program that becomes this QEMU
    * @throws {Fault} ENOENT outside of a checkout
    */
   async startTarget(
     vfSockets: readonly string[],
     extraArgs: readonly string[],
+    launcher?: readonly string[],
   ): Promise<GuestQemu> {
     const consoleLog = `${this.consoleLog}.${++this.#targets}`;
-    return await GuestQemu.start(qemuOptions(this.#options, { vfSockets, extraArgs, consoleLog }));
+    const changed = { vfSockets, extraArgs, consoleLog, launcher };
+    return await GuestQemu.start(qemuOptions(this.#options, changed));
   }
 
   /** Tells that the guest was moved to a QEMU of {@link startTarget}. */
@@ -298,7 +303,7 @@ class GuestConsole {
 /** What QEMU is started with, with some of it changed. */
 function qemuOptions(
   options: GuestSessionOptions,
-  changed: Partial<Pick<GuestQemuOptions, 'vfSockets' | 'extraArgs' | 'consoleLog'>>,
+  changed: Partial<Pick<GuestQemuOptions, 'vfSockets' | 'extraArgs' | 'consoleLog' | 'launcher'>>,
 ): GuestQemuOptions {
   const place = (name: string) => join(options.directory, name);
   return {

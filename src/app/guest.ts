@@ -2,12 +2,12 @@
  * The use case guest: VFs of an emulated GPU are served to a stock Linux guest under stock QEMU,
  * whose xe driver probes them and whose GPU exerciser, if wanted, works on them.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import type { CounterSnapshot } from '../gpu/counters.ts';
-import { type PlatformName, platformByName } from '../xe/platforms.ts';
+import { type Platform, type PlatformName, platformByName } from '../xe/platforms.ts';
 import { type ExerciseResult, runExerciser } from './guest-exerciser.ts';
 import { GUEST_PATH } from './guest-initramfs.ts';
 import { judgeKernelLog, type LogFindings, parseKernelLog } from './guest-log.ts';
@@ -23,8 +23,10 @@ import { type GuestTerminal, guestShell } from './guest-shell.ts';
 import { ServedHost } from './serve.ts';
 import type { ServeEvent } from './serve-messages.ts';
 
-/** VRAM of each VF of a discrete part unless told otherwise: enough for the exerciser. */
-const DEFAULT_VRAM = 2 ** 30;
+/** VRAM of each VF of a discrete part unless told otherwise: enough for all that the exerciser does. */
+const ENOUGH_VRAM = 3 * 2 ** 30;
+/** So many VFs can have that; more of them get a fair share. */
+const MOST_WITH_ENOUGH = 3;
 /** A socket's path has at most 107 bytes; a temporary directory with a longer one is not used. */
 const LONGEST_TMPDIR = 70;
 const KERNEL_LOG = 'kernel.log';
@@ -109,8 +111,11 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const host = await ServedHost.start({
     platform: platform.name,
     vfs: vfids.length,
-    vramSize: platform.discrete ? (options.vramSize ?? DEFAULT_VRAM) : options.vramSize,
+    vramSize: options.vramSize ?? defaultVram(platform, vfids.length),
     sockets: vfids.map((vfid) => ({ vfid, path: socketOf(vfid) })),
+  }).catch(async (error: unknown) => {
+    await rmdir(directory);
+    throw error;
   });
   host.events.on((event) => onEvent({ type: 'server', event }));
   let session: GuestSession | undefined;
@@ -153,16 +158,24 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
       counters,
     };
   } catch (error) {
-    if (signal.aborted) throw new Fault('ECANCELED', 'the guest was called off', { cause: error });
-    await keepConsoleLog(session, kernelLog);
-    throw withLog(error, kernelLog);
+    const fault = signal.aborted
+      ? new Fault('ECANCELED', 'the guest was called off', { cause: error })
+      : error;
+    throw session === undefined ? fault : await withConsoleLog(fault, session, kernelLog);
   } finally {
     signal.removeEventListener('abort', cancel);
     await session?.kill();
     await host.stop();
     for (const name of ['initramfs.cpio', 'console.sock', 'control.sock', 'console.log'])
       await rm(join(directory, name), { force: true });
+    // What is left is the log; where there is none, nothing.
+    await rmdir(directory).catch(() => {});
   }
+}
+
+/** Undefined stands for a fair share. */
+function defaultVram({ discrete }: Platform, vfs: number): number | undefined {
+  return discrete && vfs <= MOST_WITH_ENOUGH ? ENOUGH_VRAM : undefined;
 }
 
 interface GuestWork {
@@ -202,14 +215,14 @@ function isGood({ devices, exercises }: GuestWork, vfs: number): boolean {
   return usable.length === vfs && exercises.every(({ ok }) => ok);
 }
 
-/** What the console showed is all that is left of a guest that ended early. */
-async function keepConsoleLog(session: GuestSession | undefined, path: string): Promise<void> {
-  if (session === undefined) return;
+/** What the console showed is all that is left of a guest that ended early: it is kept, and named. */
+async function withConsoleLog(
+  error: unknown,
+  session: GuestSession,
+  path: string,
+): Promise<unknown> {
   const text = await readFile(session.consoleLog, 'utf8').catch(() => '');
   await writeFile(path, text.replaceAll('\r', ''));
-}
-
-function withLog(error: unknown, path: string): unknown {
   if (!(error instanceof Fault) || error.hint !== undefined) return error;
   return new Fault(error.code, error.message, {
     cause: error,

@@ -77,7 +77,11 @@ async function send({ host, vfid, device, server }: HandedVf, wire: HandoverWire
       if (parts.length === 0) break;
       wire.sendBytes(parts);
     }
-    const state = { server: server.export(), attachment: device.attachment(), memory };
+    const relayVersion = host.relayVersion(vfid);
+    const state = {
+      ...{ server: server.export(), attachment: device.attachment() },
+      ...{ memory, relayVersion },
+    };
     const { json, fds } = encodeHandover(state);
     for (let at = 0; at < fds.length; at += MAX_FRAME_FDS)
       wire.sendJson({ step: 'descriptors' }, fds.slice(at, at + MAX_FRAME_FDS));

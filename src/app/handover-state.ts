@@ -1,6 +1,7 @@
 /** A served VF as it goes from one serving process to another, beside its stream. */
 import { Fault } from '../base/fault.ts';
 import type { VfBarMemory } from '../gpu/emulated-gpu.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import { Memfd } from '../sys/memfd.ts';
 import type { Attachment } from '../vfio-pci/attachment.ts';
 import type { ServedSocketState } from '../vfio-user/server.ts';
@@ -11,12 +12,14 @@ export interface HandoverState {
   /** Without guest memory, which is part of the VMM's connection. */
   readonly attachment: Omit<Attachment, 'mappings'>;
   readonly memory: VfBarMemory;
+  /** What its driver and the PF's agreed on, if they did. */
+  readonly relayVersion: RelayVersion | undefined;
 }
 
 type Json = Readonly<Record<string, unknown>>;
 
 /** @returns JSON, and the descriptors that it counts from 0, borrowed */
-export function encodeHandover({ server, attachment, memory }: HandoverState): {
+export function encodeHandover({ server, attachment, memory, relayVersion }: HandoverState): {
   readonly json: Json;
   readonly fds: readonly number[];
 } {
@@ -26,6 +29,7 @@ export function encodeHandover({ server, attachment, memory }: HandoverState): {
   const json = {
     path: server.path,
     resetDue: server.resetDue,
+    relayVersion,
     listener: put(server.listener),
     vmm: vmm && {
       socket: put(vmm.socket),
@@ -99,6 +103,7 @@ export function decodeHandover(json: Json, fds: readonly number[]): HandoverStat
       },
       vram: told.vram === undefined ? undefined : new Memfd(take(told.vram)),
     },
+    relayVersion: told.relayVersion,
   };
 }
 
@@ -106,6 +111,7 @@ export function decodeHandover(json: Json, fds: readonly number[]): HandoverStat
 declare function shape(): {
   readonly path: string | undefined;
   readonly resetDue: boolean;
+  readonly relayVersion: RelayVersion | undefined;
   readonly listener: number;
   readonly vmm:
     | {

@@ -92,6 +92,16 @@ export class LinuxHost implements VfHost {
     return undefined;
   }
 
+  /** Only firmware knows. */
+  unready(): boolean {
+    return false;
+  }
+
+  /** Only the kernel's PF driver knows. */
+  relayVersion(): undefined {
+    return undefined;
+  }
+
   resumeUnnoticed(): never {
     throw new Fault('EOPNOTSUPP', 'the GuC of a real VF always tells its driver that it was moved');
   }

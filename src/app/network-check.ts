@@ -1,7 +1,7 @@
 /** Would a VF go to another host, and how long would it take? Nothing is stopped to find out. */
 import { Fault } from '../base/fault.ts';
 import { compareProfiles, unknownFields } from '../migration/compatibility.ts';
-import { type Forecast, forecast, measureDirtyRate } from '../migration/forecast.ts';
+import { type Forecast, forecast, measureChanges } from '../migration/forecast.ts';
 
 import type { NetworkLink } from '../migration/network-link.ts';
 import { measureBandwidth } from '../migration/network-measure.ts';
@@ -55,11 +55,11 @@ export async function checkVia(
     };
     if (forecastMs === undefined) return result;
     const bytesPerSecond = await measureBandwidth(link, forecastMs);
-    const dirtyBytesPerSecond = await measureDirtyRate(source.device, forecastMs, signal);
+    const changes = await measureChanges(source.device, forecastMs, signal);
     const streamBytes = await source.device.migrationDataSize();
     const { maxDowntimeMs } = options;
-    const measured = { streamBytes, bytesPerSecond, dirtyBytesPerSecond, maxDowntimeMs };
-    return { ...result, forecast: forecast(measured) };
+    const measured = { streamBytes, bytesPerSecond, dirtyBytesPerSecond: undefined, ...changes };
+    return { ...result, forecast: forecast({ ...measured, maxDowntimeMs }) };
   } finally {
     await link?.close();
     await source.close();

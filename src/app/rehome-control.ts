@@ -31,8 +31,8 @@ export interface ControlActions {
   rehome(to: RehomeRequest): Promise<RehomeAnswer>;
   /** Offers to hand over to a process that speaks `version`. */
   takeover(version: unknown): Promise<{ offer: HandoverOffer; socket: UnixSocket }>;
-  /** Does what `tool-request.ts` has. */
-  ask(op: unknown): Promise<ToolAnswer>;
+  /** Does what `tool-request.ts` has; the member `ask` names it. */
+  ask(request: Fields): Promise<ToolAnswer>;
 }
 
 /** The answer to a `control` request; a fault goes into it. */
@@ -41,10 +41,11 @@ export async function answerControl(
   actions: ControlActions,
 ): Promise<ControlAnswer> {
   try {
-    const { rehome, takeover, ask }: Fields = fieldsOf(request) ?? {};
+    const fields: Fields = fieldsOf(request) ?? {};
+    const { rehome, takeover, ask } = fields;
     const move = fieldsOf(rehome);
     if (move !== undefined) return { told: { rehome: await actions.rehome(requestOf(move)) } };
-    if (ask !== undefined) return { told: { answer: await actions.ask(ask) } };
+    if (ask !== undefined) return { told: { answer: await actions.ask(fields) } };
     const version = fieldsOf(takeover)?.['version'];
     if (version === undefined) throw new Fault('EOPNOTSUPP', 'this request is not known here');
     const { offer, socket } = await actions.takeover(version);
@@ -55,12 +56,12 @@ export async function answerControl(
 }
 
 /** @throws {Fault} EINVAL when a member has a wrong type */
-function requestOf({ pf, vfid, transparent, withhold }: Fields): RehomeRequest {
+function requestOf({ pf, vfid, transparent, withhold, wrongGgtt }: Fields): RehomeRequest {
   const isCount = (value: unknown) =>
     value === undefined || (Number.isSafeInteger(value) && (value as number) >= 0);
   const isText = pf === undefined || typeof pf === 'string';
-  const isFlag = transparent === undefined || typeof transparent === 'boolean';
+  const isFlag = [transparent, wrongGgtt].every((value) => /undefined|boolean/.test(typeof value));
   if (!isText || !isFlag || !isCount(vfid) || vfid === 0 || !isCount(withhold))
     throw new Fault('EINVAL', 'a malformed request to re-home a VF');
-  return { pf, vfid, transparent, withhold } as RehomeRequest;
+  return { pf, vfid, transparent, withhold, wrongGgtt } as RehomeRequest;
 }

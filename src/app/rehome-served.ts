@@ -1,10 +1,11 @@
 /** Re-homing as a server does it: finds the target, opens it, moves, and remembers where the VF is. */
 import { Fault } from '../base/fault.ts';
 import { dataView } from '../base/int.ts';
-import { decodePacketHeader, PACKET_HEADER_SIZE } from '../xe/migration-packet.ts';
+import { decodePacketHeader, PACKET_HEADER_SIZE, PACKET_TYPE } from '../xe/migration-packet.ts';
+import { GGTT_PTE_SIZE } from '../xe/pte.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 import { EmulatedHost } from './emulated-host.ts';
-import { checkRehome, type HeldServer, rehome } from './rehome.ts';
+import { checkRehome, type HeldServer, type RehomeOptions, rehome } from './rehome.ts';
 import type { RehomeAnswer, RehomeRequest, VfHome } from './serve-messages.ts';
 import type { VfHost } from './vf-host.ts';
 
@@ -48,7 +49,7 @@ export async function rehomeServed(
   const { pf, host } = target;
   if (!(from instanceof EmulatedHost) || !(host instanceof EmulatedHost))
     throw new Fault('EOPNOTSUPP', 'the VF of a real GPU cannot be re-homed');
-  const { transparent = false, withhold } = request;
+  const { transparent = false } = request;
   const vfid = request.vfid ?? freeVf(vf.home, target, host.vfs);
   if (vfid > host.vfs)
     throw new Fault('ENODEV', `${pf} has no VF ${vfid}, only 1 to ${host.vfs}`, {
@@ -59,7 +60,7 @@ export async function rehomeServed(
   checkRehome(source, { host, vfid }, transparent);
   const before = homeOf(vf.home.pf, from, vf.home.vfid);
   const device = await host.open(vfid);
-  const tamper = withhold === undefined ? undefined : withholding(withhold);
+  const tamper = tampering(request);
   const times = await rehome(source, { host, vfid, device }, vf.server, {
     transparent,
     tamper,
@@ -87,25 +88,54 @@ function freeVf(home: VfPlace, { pf, taken }: TargetPf, vfs: number): number {
   });
 }
 
-/** Keeps the first packet of a type back, for negative controls. */
-function withholding(type: number): (part: Uint8Array) => Uint8Array | undefined {
-  let done = false;
-  /** Bytes of the packet's body that are still to come, and whether they go over. */
+/** What becomes of a part of a packet on its way; undefined keeps it back. */
+type Change = (type: number, part: Uint8Array, isHeader: boolean) => Uint8Array | undefined;
+
+/** What a negative control does to the stream. */
+function tampering({ withhold, wrongGgtt }: RehomeRequest): RehomeOptions['tamper'] {
+  if (wrongGgtt === true)
+    return changing((type, part, isHeader) =>
+      type === PACKET_TYPE.GGTT && !isHeader ? shifted(part) : part,
+    );
+  if (withhold === undefined) return undefined;
+  /** Headers of the type that have come; the first packet is kept back. */
+  let seen = 0;
+  return changing((type, part, isHeader) => {
+    if (type !== withhold) return part;
+    if (isHeader) seen++;
+    return seen === 1 ? undefined : part;
+  });
+}
+
+/** Every PTE in the place of the one before it, in memory of its own. */
+function shifted(ptes: Uint8Array): Uint8Array {
+  const result = new Uint8Array(ptes.length);
+  result.set(ptes.subarray(GGTT_PTE_SIZE));
+  result.set(ptes.subarray(0, GGTT_PTE_SIZE), ptes.length - GGTT_PTE_SIZE);
+  return result;
+}
+
+/** Gives each packet's header, and its body in the pieces in which it comes, to `change`. */
+function changing(change: Change): (part: Uint8Array) => Uint8Array {
+  let type = 0;
+  /** Bytes of the packet's body that are still to come. */
   let rest = 0;
-  let kept = true;
   return (part) => {
     const sent: Uint8Array[] = [];
     for (let at = 0; at < part.length; ) {
-      if (rest === 0) {
+      const isHeader = rest === 0;
+      let length = PACKET_HEADER_SIZE;
+      if (isHeader) {
         const header = decodePacketHeader(dataView(part), at);
-        kept = done || header.type !== type;
-        done ||= !kept;
-        rest = PACKET_HEADER_SIZE + header.size;
+        type = header.type;
+        rest = header.size;
+      } else {
+        length = Math.min(rest, part.length - at);
+        rest -= length;
       }
-      const length = Math.min(rest, part.length - at);
-      if (kept) sent.push(part.subarray(at, at + length));
+      const changed = change(type, part.subarray(at, at + length), isHeader);
+      if (changed !== undefined) sent.push(changed);
       at += length;
-      rest -= length;
     }
     return Buffer.concat(sent);
   };

@@ -63,7 +63,7 @@ export interface RehomeTimes {
  * Refuses a move that would fail or break the guest, before anything stops.
  *
  * @throws {Fault} EINVAL when the VFs differ in what the guest has seen, and with `transparent` also
- * when the GGTT base differs; EBUSY while its driver recovers from an earlier move
+ * when the GGTT base differs; without it EBUSY while the guest's driver starts or leaves
  */
 export function checkRehome(
   source: HomedVf,
@@ -77,22 +77,32 @@ export function checkRehome(
     const { field, source: here, target: there, consequence } = blocking;
     throw new Fault('EINVAL', `${field} is ${here} here and ${there} there: ${consequence}`);
   }
+  if (!transparent) {
+    mustBeReady(source);
+    return;
+  }
   const [from, to] = [host.gpu.ggttStart(vfid), target.host.gpu.ggttStart(target.vfid)];
-  if (!transparent && from !== to && host.gpu.starting(vfid))
-    throw new Fault('EBUSY', "the guest's driver is starting and cannot recover from a move yet", {
-      hint: 'try again in a moment',
-    });
-  if (!transparent) return;
   if (from !== to)
     throw new Fault(
       'EINVAL',
       `the GGTT of the target begins at ${hex(to)}, that of the VF at ${hex(from)}: its driver has to know`,
       { hint: 'choose the VF with the same number of another PF, or leave --transparent out' },
     );
-  if (host.gpu.recovering(vfid))
-    throw new Fault('EBUSY', "the guest's driver still recovers from an earlier move", {
-      hint: 'try again in a moment',
-    });
+}
+
+/**
+ * Stock xe would fail to start, or take the guest's kernel with it, were it moved at such a time.
+ * @throws {Fault} EBUSY
+ */
+function mustBeReady({ host, vfid }: HomedVf): void {
+  if (host.gpu.unready(vfid))
+    throw new Fault(
+      'EBUSY',
+      "the guest's driver is starting or leaving and cannot recover from a move",
+      {
+        hint: 'try again in a moment; a move with --transparent needs no recovery',
+      },
+    );
 }
 
 /**
@@ -113,6 +123,8 @@ export async function rehome(
     const file = await move.prepare();
     release = await server.hold();
     await move.mustRun();
+    // The guest ran until now.
+    if (!options.transparent) mustBeReady(source);
     const times = await move.run(file, options);
     options.moved?.();
     release();
@@ -176,7 +188,10 @@ class Move {
       bytes = await copy(from, to, tamper);
       laps.push(performance.now());
       await there.device.setMigrationState(MIG_STATE.STOP);
-      if (transparent) there.host.gpu.resumeUnnoticed(there.vfid);
+      const relayVersion = host.relayVersion(vfid);
+      if (transparent) there.host.resumeUnnoticed(there.vfid, relayVersion);
+      // The stream has no place for it, and a driver that starts asks for more on the strength of it.
+      else there.host.pf.service.carry(there.vfid, relayVersion);
       laps.push(performance.now());
     } catch (error) {
       memory.ggtt.memfd.close();

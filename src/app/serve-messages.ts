@@ -28,6 +28,8 @@ export interface RehomeRequest {
   readonly transparent?: boolean | undefined;
   /** For negative controls: type of the packet (`XE_SRIOV_PACKET_TYPE`) that is kept back. */
   readonly withhold?: number | undefined;
+  /** For negative controls: the PTEs go over one page further than they were. */
+  readonly wrongGgtt?: boolean | undefined;
 }
 
 /** Where a served VF is now, and what the move took. */

@@ -1,10 +1,13 @@
 /** The use case serve: settings as a person gives them, made into what a host serves. */
 import { Fault } from '../base/fault.ts';
+import type { PrecopyFind } from '../gpu/precopy/change-finder.ts';
 import { parseVersion } from '../migration/profile-json.ts';
 import type { PlatformName } from '../xe/platforms.ts';
 import { platformByName } from '../xe/platforms.ts';
 import { ServedHost } from './serve.ts';
 import type { ServedSocket } from './serve-messages.ts';
+
+export { PRECOPY_FINDS } from '../gpu/precopy/change-finder.ts';
 
 /** What to serve, as given on a command line; what is left out is the platform's or a fair share. */
 export interface ServeSettings {
@@ -26,9 +29,9 @@ export interface ServeSettings {
   readonly ggtt?: number | undefined;
   readonly contexts?: number | undefined;
   readonly doorbells?: number | undefined;
-  /** Time slice of VF 1, 2 and so on, ms; the last one is for all others, too. */
+  /** Milliseconds of each VF's turn on the engines; one value for all of them, or one for each. */
   readonly execQuantum?: readonly number[] | undefined;
-  /** Preemption timeouts in the same way, us. */
+  /** Microseconds in which a VF's contexts have to leave at its end; one value, or one for each. */
   readonly preemptTimeout?: readonly number[] | undefined;
   /** Such as `70.54.0`. */
   readonly gucVersion?: string | undefined;
@@ -39,6 +42,8 @@ export interface ServeSettings {
   readonly linuxFlags?: boolean | undefined;
   /** Percent of a core that looking for changes may take during a pre-copy. */
   readonly precopyBudget?: number | undefined;
+  /** How it looks for them. */
+  readonly precopyFind?: PrecopyFind | undefined;
   /** Names of the emulated PFs, the first of which is served. */
   readonly pfNames?: readonly string[] | undefined;
 }
@@ -70,15 +75,25 @@ export async function serveVfs(settings: ServeSettings): Promise<ServedHost> {
     pollUs,
     linuxFlags,
     precopyBudget,
+    precopyFind: settings.precopyFind,
     pfNames: settings.pfNames,
-    execQuantaMs: settings.execQuantum,
-    preemptTimeoutsUs: settings.preemptTimeout,
     gucVersion,
     revisionId: settings.revision,
     vramSize: settings.vram,
     ggttSize: settings.ggtt,
+    execQuantaMs: forEach(vfs, settings.execQuantum),
+    preemptTimeoutsUs: forEach(vfs, settings.preemptTimeout),
     sockets: socketsOf(settings),
   });
+}
+
+/** One value stands for as many as there are VFs. */
+function forEach(
+  vfs: number,
+  values: readonly number[] | undefined,
+): readonly number[] | undefined {
+  const [only] = values ?? [];
+  return values?.length === 1 && only !== undefined ? new Array<number>(vfs).fill(only) : values;
 }
 
 function socketsOf({ served, socket, fd }: ServeSettings): ServedSocket[] {

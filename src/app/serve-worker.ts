@@ -101,7 +101,7 @@ class ServingThread {
         reached('streaming');
         const state = await receiveVf(wire, data);
         await target.device.setMigrationState(MIG_STATE.STOP);
-        target.host.gpu.resumeUnnoticed(target.vfid);
+        target.host.resumeUnnoticed(target.vfid, state.relayVersion);
         target.host.gpu.adoptBarMemory(target.vfid, state.memory);
         target.device.attach({ ...state.attachment, mappings: [] });
         taken.push({ target, state });
@@ -186,6 +186,12 @@ class ServingThread {
     );
   }
 
+  /** Process id of the VMM of a VF, undefined when there is none, or none that can be seen. */
+  vmmPid(pf: string, vfid: number): number | undefined {
+    const served = this.#served.find(({ home }) => home.pf === pf && home.vfid === vfid);
+    return served?.server.vmmPid;
+  }
+
   /** Where the VF is now whose socket was made for `vfid`; a VF that is not served is where it was. */
   #place(vfid: number): { readonly host: VfHost; readonly vfid: number } {
     const served = this.#served.find(({ socket }) => socket.vfid === vfid);
@@ -231,7 +237,7 @@ class ServingThread {
         await answerControl(request, {
           rehome: (to) => this.#rehome(served, to),
           takeover: (version) => this.#offer(version),
-          ask: async (op) => await answerTool(op, { ...served.home, server }),
+          ask: async (asked) => await answerTool(asked, { ...served.home, server }),
         }),
       ...(from === undefined ? {} : { from }),
       ...(path === undefined ? {} : { socketPath: path }),
@@ -349,7 +355,8 @@ async function makeHosts(
   const hosts = new Map<string, EmulatedHost>();
   try {
     for (const name of options.pfNames ?? [DEFAULT_PF_NAME]) {
-      const host = await EmulatedHost.create(options, loop);
+      const vmmPid = (vfid: number) => thread?.vmmPid(name, vfid);
+      const host = await EmulatedHost.create(options, loop, vmmPid);
       logPf(host.pf.events, say);
       hosts.set(name, host);
     }

@@ -79,7 +79,8 @@ export async function explain(path: string, fault: MigrationFault): Promise<Migr
   if (refusal === undefined) return fault;
   const { phase, role, ends } = fault;
   const reason = `${phase}, ${role}: ${refusal.message}`;
-  const options = fault.hint === undefined ? {} : { hint: fault.hint };
+  const hint = refusal.hint ?? fault.hint;
+  const options = hint === undefined ? {} : { hint };
   return new MigrationFault(
     fault.code,
     reason,

@@ -2,6 +2,7 @@
 import type { CounterSnapshot } from '../gpu/counters.ts';
 import type { VfDigests } from '../gpu/digests.ts';
 import type { VfProfile } from '../migration/vf-profile.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import type { XeVfioPci } from '../xe-vfio-pci/xe-vfio-pci.ts';
 
 /** One PF and its VFs. */
@@ -19,10 +20,19 @@ export interface VfHost {
   /** Where the VF's part of the GGTT begins; undefined when that is not known. */
   ggttStart(vfid: number): number | undefined;
   /**
-   * Lets a VF in STOP whose state was restored go on without a word to its driver.
-   * @throws {Fault} EINVAL in another state; EOPNOTSUPP for a real one
+   * True while the VF's driver starts or leaves and could not recover from a move; false when that is
+   * not known.
    */
-  resumeUnnoticed(vfid: number): void;
+  unready(vfid: number): boolean;
+  /** What the VF's driver agreed on with the PF's; undefined for nothing, or when it is not known. */
+  relayVersion(vfid: number): RelayVersion | undefined;
+  /**
+   * Lets a VF in STOP whose state was restored go on without a word to its driver.
+   * @param relayVersion what the driver agreed on where it came from
+   * @throws {Fault} EINVAL in another state; EPERM, ENOPKG for a version that is not spoken here;
+   * EOPNOTSUPP for a real one
+   */
+  resumeUnnoticed(vfid: number, relayVersion: RelayVersion | undefined): void;
   /** Lets go of everything; devices were closed before. Idempotent. */
   close(): void | Promise<void>;
 }

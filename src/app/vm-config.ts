@@ -111,6 +111,20 @@ export function configWrites(config: Uint8Array, irq: number | undefined): Confi
   return writes;
 }
 
+/**
+ * The writes that come before other ones when those of `made` were made already: nothing is decoded,
+ * no BAR has an address, no interrupt is sent.
+ */
+export function configUndo(made: readonly ConfigWrite[]): ConfigWrite[] {
+  const command = made.filter(({ name }) => name === 'COMMAND');
+  const bars = made.filter(({ name }) => name.startsWith('BAR '));
+  const msi = made.filter(({ name }) => name === 'MSI control');
+  return [
+    ...[...command, ...bars].map((write) => ({ ...write, value: 0 })),
+    ...msi.map((write) => ({ ...write, value: write.value & ~PCI_MSI.FLAGS_ENABLE })),
+  ];
+}
+
 function checkMovable(
   view: DataView,
   capabilities: ReadonlyMap<number, number>,

@@ -6,17 +6,10 @@
 import { Fault } from '../base/fault.ts';
 import type { QmpClient } from './qmp.ts';
 import type { PciPlace } from './vm-config.ts';
+import { mappedBars, pciDevices, type VmBar } from './vm-pci.ts';
 
 /** QEMU's type of the device. */
 const VF_TYPE = 'child<vfio-user-pci>';
-
-/** A BAR that its guest has given an address. */
-export interface VmBar {
-  readonly bar: number;
-  readonly size: number;
-  /** Guest physical address, undefined while the BAR is not decoded. */
-  readonly address: number | undefined;
-}
 
 /** A VF of ours in a VM. */
 export interface VmVf {
@@ -55,17 +48,13 @@ export interface VmFacts {
   readonly status: string;
 }
 
-interface RawPciDevice {
-  readonly bus: number;
-  readonly slot: number;
-  readonly function: number;
-  readonly qdev_id: string;
-  readonly regions: readonly {
-    readonly bar: number;
-    readonly size: number;
-    readonly address: number;
-  }[];
-  readonly pci_bridge?: { readonly devices?: readonly RawPciDevice[] };
+/** What of a VM another one has to be alike in. */
+export interface VmShape {
+  readonly machine: string;
+  readonly cpus: number;
+  readonly memory: number;
+  readonly backends: readonly Pick<VmMemory, 'id' | 'size' | 'share'>[];
+  readonly vfs: readonly Pick<VmVf, 'id' | 'address'>[];
 }
 
 /** Asks a QEMU what it is. @throws {Fault} EIO, ENODEV */
@@ -112,8 +101,7 @@ export async function vfsOf(qmp: QmpClient): Promise<VmVf[]> {
     const children = (await qmp.execute('qom-list', { path })) as readonly QomEntry[];
     for (const { name, type } of children) if (type === VF_TYPE) names.push(`${path}/${name}`);
   }
-  const buses = (await qmp.execute('query-pci')) as readonly { devices: readonly RawPciDevice[] }[];
-  const devices = buses.flatMap((bus) => bus.devices.flatMap(withChildren));
+  const devices = await pciDevices(qmp);
   return await Promise.all(
     names.map(async (path) => {
       const id = path.slice(path.lastIndexOf('/') + 1);
@@ -123,12 +111,7 @@ export async function vfsOf(qmp: QmpClient): Promise<VmVf[]> {
         id,
         address: String(await qmp.execute('qom-get', { path, property: 'addr' })),
         place: found && { bus: found.bus, slot: found.slot, function: found.function },
-        bars: (found?.regions ?? []).map(({ bar, size, address }) => ({
-          bar,
-          size,
-          // PCI_BAR_UNMAPPED is all ones.
-          address: address < 0 || address >= 2 ** 63 ? undefined : address,
-        })),
+        bars: found === undefined ? [] : mappedBars(found),
         socket: socketOf(properties),
       };
     }),
@@ -138,10 +121,6 @@ export async function vfsOf(qmp: QmpClient): Promise<VmVf[]> {
 interface QomEntry {
   readonly name: string;
   readonly type: string;
-}
-
-function withChildren(device: RawPciDevice): readonly RawPciDevice[] {
-  return [device, ...(device.pci_bridge?.devices ?? []).flatMap(withChildren)];
 }
 
 /**
@@ -165,7 +144,7 @@ function socketOf(properties: readonly QomEntry[]): string | undefined {
  * @throws {Fault} EREMCHG with everything that differs; EBUSY when the target is not waiting;
  * EOPNOTSUPP for more than one VF
  */
-export function checkVms(source: VmFacts, target: VmFacts): void {
+export function checkVms(source: VmShape, target: VmFacts): void {
   if (target.status !== 'inmigrate')
     throw new Fault('EBUSY', `the target QEMU is ${target.status}, it does not wait for a VM`, {
       hint: 'start it with the same devices and with -incoming defer',
@@ -173,6 +152,11 @@ export function checkVms(source: VmFacts, target: VmFacts): void {
   if (source.vfs.length === 0) throw new Fault('ENODEV', 'the source QEMU has no vfio-user-pci');
   if (source.vfs.length > 1)
     throw new Fault('EOPNOTSUPP', `the VM has ${source.vfs.length} VFs; only one can be moved`);
+  for (const { id } of [...source.vfs, ...target.vfs])
+    if (/^device\[\d+\]$/.test(id))
+      throw new Fault('EOPNOTSUPP', 'the VF has no id by which QEMU could be asked about it', {
+        hint: 'start QEMU with -device vfio-user-pci,id=vf0,...',
+      });
   const differs: string[] = [];
   const compare = (what: string, a: unknown, b: unknown) => {
     const [left, right] = [JSON.stringify(a), JSON.stringify(b)];
@@ -181,11 +165,11 @@ export function checkVms(source: VmFacts, target: VmFacts): void {
   compare('machine type', source.machine, target.machine);
   compare('CPUs', source.cpus, target.cpus);
   compare('memory', source.memory, target.memory);
-  const sizes = ({ backends }: VmFacts) => backends.map(({ id, size }) => [id, size]);
+  const sizes = ({ backends }: VmShape) => backends.map(({ id, size }) => [id, size]);
   compare('memory backends', sizes(source), sizes(target));
-  const places = ({ vfs }: VmFacts) => vfs.map(({ address }) => address);
+  const places = ({ vfs }: VmShape) => vfs.map(({ address }) => address);
   compare('places of VFs', places(source), places(target));
-  for (const { id, share } of source.backends)
+  for (const { id, share } of [...source.backends, ...target.backends])
     if (!share) differs.push(`memory backend ${id} is not share=on: the VF cannot reach it`);
   if (differs.length > 0)
     throw new Fault('EREMCHG', `the VMs differ: ${differs.join('; ')}`, {
@@ -199,4 +183,20 @@ export function sharesMemory(source: VmFacts, target: VmFacts): boolean {
     backends.map(({ path, share }) => (share ? path : undefined));
   const [from, to] = [paths(source), paths(target)];
   return from.length > 0 && from.every((path, n) => path !== undefined && path === to[n]);
+}
+
+/**
+ * Judges whether a guest that is told nothing finds its GGTT where it was.
+ *
+ * @throws {Fault} EREMCHG when it does not, or nobody knows
+ */
+export function checkGgtt(from: number | undefined, to: number | undefined): void {
+  if (from !== undefined && from === to) return;
+  throw new Fault('EREMCHG', `the GGTT ranges of the VFs begin at ${hex(from)} and ${hex(to)}`, {
+    hint: 'without --transparent the guest recovers by itself',
+  });
+}
+
+function hex(value: number | undefined): string {
+  return value === undefined ? 'an unknown place' : `0x${value.toString(16)}`;
 }

@@ -1,5 +1,6 @@
 /** The process of `vm-guard.ts`: does nothing until the tool is gone. */
 
+import { rm } from 'node:fs/promises';
 import { MigrationFault } from '../base/fault.ts';
 import { QmpClient } from './qmp.ts';
 import { connectVf, reportRollback } from './vf-connection.ts';
@@ -15,18 +16,21 @@ process.on('message', (message: GuardMessage) => {
   last = message;
 });
 process.once('disconnect', () => {
-  if (last === undefined || last.stage === 'over' || last.stage === 'watch') return;
-  void putRight(last.move, last.stage === 'cont');
+  if (last === undefined || last.stage === 'over') return;
+  void (last.stage === 'watch' ? clean(last.move) : putRight(last.move, last.stage === 'cont'));
 });
 process.send?.('ready');
 
 /** The guest runs at the target if it was told to, and else at the source again. */
 async function putRight(move: GuardedMove, contSent: boolean): Promise<void> {
-  const target = await endTarget(move.to, contSent);
-  if (target === 'running') return await endSource(move.from);
-  if (target === 'unknown') return;
-  const qmp = await QmpClient.connect(move.from);
-  const vf = await connectVf(move.fromVf);
+  const { from, fromVf, to } = move;
+  await clean(move);
+  const isSaved = to === undefined && contSent;
+  const target = isSaved ? 'running' : await endTarget(to, contSent);
+  if (from === undefined || fromVf === undefined || target === 'unknown') return;
+  if (target === 'running') return await endSource(from);
+  const qmp = await QmpClient.connect(from);
+  const vf = await connectVf(fromVf);
   await new VmSource(qmp, await vmFacts(qmp), vf).resume(move.ran);
   await vf.close();
   qmp.close();
@@ -36,7 +40,12 @@ async function putRight(move: GuardedMove, contSent: boolean): Promise<void> {
     ends: { source: 'running' as const, target: 'gone' as const },
   };
   const reason = 'the tool was killed; the guest runs on here';
-  await reportRollback(move.fromVf, new MigrationFault('ECANCELED', reason, place));
+  await reportRollback(fromVf, new MigrationFault('ECANCELED', reason, place));
+}
+
+/** What is complete has got its name and is not there under this one any more. */
+async function clean({ remove }: GuardedMove): Promise<void> {
+  if (remove !== undefined) await rm(remove, { recursive: true, force: true });
 }
 
 /** Ends the target unless the guest runs there. */

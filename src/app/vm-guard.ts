@@ -8,18 +8,20 @@ import { Fault } from '../base/fault.ts';
 
 /** What there is to be put right. */
 export interface GuardedMove {
-  /** QMP sockets. */
-  readonly from: string;
-  readonly to: string | undefined;
+  /** QMP sockets; a VM that is saved has no target, one that is restored no source. */
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
   /** Socket of the source VF. */
-  readonly fromVf: string;
+  readonly fromVf?: string | undefined;
+  /** A directory that is not complete. */
+  readonly remove?: string | undefined;
   /** Whether the guest ran. */
   readonly ran: boolean;
 }
 
 /**
  * How far the tool is: `watch` before it has done anything, `begun` when the source has to be brought
- * back, `cont` when the target was told to run, `over` when all is as it should be.
+ * back, `cont` when the target was told to run or the saved VM is complete, `over` when all is as it should be.
  */
 export type GuardStage = 'watch' | 'begun' | 'cont' | 'over';
 
@@ -43,7 +45,12 @@ export class VmGuard {
   static async start(move: GuardedMove): Promise<VmGuard> {
     // A process runs what was built, also when this file is run as its source.
     const program = fileURLToPath(new URL('../../dist/app/vm-guard-worker.js', import.meta.url));
-    const child = fork(program, { stdio: ['ignore', 'ignore', 'ignore', 'ipc'], detached: true });
+    const child = fork(program, {
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      detached: true,
+      // What this process was started with, such as a program on its command line, is not for it.
+      execArgv: [],
+    });
     await new Promise<void>((resolve, reject) => {
       child.once('message', () => resolve());
       const failed = () => reject(new Fault('EIO', 'the guard of the move does not start'));

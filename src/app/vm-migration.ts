@@ -65,11 +65,26 @@ export class VmMigration {
     return this.#seen.findLast((event) => event.name === name)?.atMs;
   }
 
+  /** When the migration was completed, ms; undefined when it was not. */
+  get completedAt(): number | undefined {
+    return this.#seen.find(
+      ({ name, data }) => name === 'MIGRATION' && data['status'] === 'completed',
+    )?.atMs;
+  }
+
   /** Switches capabilities on or off. @throws {Fault} EIO when QEMU does not know one */
   async capabilities(states: Readonly<Record<string, boolean>>): Promise<void> {
     await this.qmp.execute('migrate-set-capabilities', {
       capabilities: Object.entries(states).map(([capability, state]) => ({ capability, state })),
     });
+  }
+
+  /** True when QEMU has a capability of this name. @throws {Fault} EIO, ENODEV */
+  async knows(capability: string): Promise<boolean> {
+    const known = await this.qmp.execute('query-migrate-capabilities');
+    return (known as readonly { readonly capability: string }[]).some(
+      (each) => each.capability === capability,
+    );
   }
 
   /** Lets QEMU send as fast as it can. @param maxDowntimeMs of which QEMU makes use for RAM */

@@ -8,33 +8,33 @@
 import { Fault, type MigrationEndState, MigrationFault, toFault } from '../base/fault.ts';
 import type { MigrationPhase, MigrationResult } from '../migration/migration-phase.ts';
 import { migrate } from '../migration/session.ts';
-import { QmpClient } from './qmp.ts';
-import { askVfServer } from './tool-request.ts';
-import { connectVf, reportRollback } from './vf-connection.ts';
-import { checkVms, sharesMemory, type VmFacts, vmFacts } from './vm-facts.ts';
+import { reportRollback } from './vf-connection.ts';
+import { VmClosers } from './vm-ends.ts';
+import { checkGgtt, checkVms, sharesMemory } from './vm-facts.ts';
 import { VmGuard } from './vm-guard.ts';
-import type { RamProgress } from './vm-migration.ts';
 import { type RamOptions, type VmDeviceView, VmSource } from './vm-source.ts';
+import { type DowntimePart, StepLog, type VmStepOptions } from './vm-steps.ts';
 import { VmTarget } from './vm-target.ts';
 
 /** The steps of a move, in their order. */
-export const VM_MOVE_STEPS = [
-  'check',
-  'prepare',
-  'ram',
-  'pause',
-  'rewrite',
-  'copy',
-  'switch',
-  'replay',
-  'run',
-  'cont',
-  'done',
-] as const;
-export type VmMoveStep = (typeof VM_MOVE_STEPS)[number];
+export type VmMoveStep =
+  | 'check'
+  | 'prepare'
+  | 'ram'
+  | 'pause'
+  | 'rewrite'
+  | 'copy'
+  | 'switch'
+  | 'replay'
+  | 'run'
+  | 'cont'
+  | 'done';
+
+/** Parts of a move that can be left out, for tests that show what they are there for. */
+export type VmMovePart = 'dirty-log' | 'config-replay' | 'ggtt-check';
 
 /** What to move where. */
-export interface VmMoveOptions {
+export interface VmMoveOptions extends VmStepOptions<VmMoveStep> {
   /** QMP sockets: paths, or `tcp:HOST:PORT`. */
   readonly from: string;
   readonly to: string;
@@ -49,25 +49,17 @@ export interface VmMoveOptions {
   readonly maxDowntimeMs?: number | undefined;
   /** Leaves a source that is not needed any more instead of ending it. */
   readonly keepSource?: boolean | undefined;
-  /** Parts to leave out, for tests that show what they are there for. */
-  readonly without?: ReadonlySet<'dirty-log' | 'config-replay'> | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly onEvent?: ((event: VmMoveEvent) => void) | undefined;
-  /** Runs before each step; its time counts. */
-  readonly beforeStep?: ((step: VmMoveStep) => Promise<void>) | undefined;
+  readonly without?: ReadonlySet<VmMovePart> | undefined;
 }
-
-/** What a move tells. */
-export type VmMoveEvent =
-  | { readonly type: 'step'; readonly step: VmMoveStep; readonly atMs: number }
-  | { readonly type: 'ram'; readonly progress: RamProgress };
 
 /** What a move was. */
 export interface VmMoveResult {
   /** From QEMU's STOP at the source to its RESUME at the target. */
   readonly downtimeMs: number;
-  /** The parts of the downtime, in their order; some run beside each other. */
-  readonly parts: readonly { readonly name: string; readonly ms: number }[];
+  /** The parts of the downtime, in their order. */
+  readonly parts: readonly DowntimePart[];
+  /** What QEMU took, beside them, from `migrate-continue` until the target had everything. */
+  readonly qemuMs: number;
   readonly totalMs: number;
   readonly sharedMemory: boolean;
   /** Pages that the VF wrote while RAM was copied. */
@@ -76,7 +68,7 @@ export interface VmMoveResult {
 }
 
 /** The time from which vCPUs wait for RAM unless told otherwise. */
-const DEFAULT_DOWNTIME_MS = 300;
+export const DEFAULT_DOWNTIME_MS = 300;
 
 /**
  * Moves a VM.
@@ -85,43 +77,21 @@ const DEFAULT_DOWNTIME_MS = 300;
  * that failed, after the guest runs at the source again (its `ends` tell)
  */
 export async function moveVm(options: VmMoveOptions): Promise<VmMoveResult> {
-  const closers: (() => unknown)[] = [];
+  const closers = new VmClosers();
   try {
-    const source = await QmpClient.connect(options.from);
-    closers.push(() => source.close());
-    const target = await QmpClient.connect(options.to);
-    closers.push(() => target.close());
-    const facts = { source: await vmFacts(source), target: await vmFacts(target) };
-    checkVms(facts.source, facts.target);
-    const fromPath = vfSocket(facts.source, options.fromVf, '--from-vf');
-    const toPath = vfSocket(facts.target, options.toVf, '--to-vf');
-    const from = await connectVf(fromPath);
-    closers.push(() => from.close());
-    const to = await connectVf(toPath);
-    closers.push(() => to.close());
+    const source = await closers.openQemu(options.from);
+    const target = await closers.openQemu(options.to);
+    checkVms(source.facts, target.facts);
+    const from = await closers.openVf(source.facts, options.fromVf, '--from-vf');
+    const to = await closers.openVf(target.facts, options.toVf, '--to-vf');
     const ends = {
-      source: new VmSource(source, facts.source, from),
-      target: new VmTarget(target, facts.target, to),
+      source: new VmSource(source.qmp, source.facts, from),
+      target: new VmTarget(target.qmp, target.facts, to),
     };
     return await new VmMove(options, ends).run();
   } finally {
-    for (const close of closers.reverse()) await close();
+    await closers.close();
   }
-}
-
-/**
- * Where a VM's VF is served.
- *
- * @param told by a person, undefined to go by what QEMU says
- * @throws {Fault} ENOENT when nobody says
- */
-function vfSocket(facts: VmFacts, told: string | undefined, option: string): string {
-  const path = told ?? facts.vfs[0]?.socket;
-  if (path === undefined)
-    throw new Fault('ENOENT', 'QEMU does not tell where its VF is served', {
-      hint: `name the socket with ${option}`,
-    });
-  return path;
 }
 
 /** One move. */
@@ -130,26 +100,29 @@ class VmMove {
   readonly #source: VmSource;
   readonly #target: VmTarget;
   readonly #ram: RamOptions;
-  readonly #start = performance.now();
-  readonly #marks = new Map<VmMoveStep, number>();
-  #step: VmMoveStep = 'check';
+  readonly #log: StepLog<VmMoveStep>;
   #guard: VmGuard | undefined;
-  #view: (VmDeviceView & { readonly dirtyPages: number }) | undefined;
+  /** What runs beside the steps while the guest waits. */
+  #viewing: Promise<VmDeviceView> | undefined;
+  #goingOn: Promise<void> | undefined;
+  #continuedAt = Number.NaN;
+  #dirtyPages = 0;
 
   constructor(options: VmMoveOptions, ends: { source: VmSource; target: VmTarget }) {
     this.#options = options;
     this.#source = ends.source;
     this.#target = ends.target;
+    this.#log = new StepLog<VmMoveStep>(options, 'check');
     this.#ram = {
       shared: sharesMemory(ends.source.facts, ends.target.facts),
-      dirtyLog: options.without?.has('dirty-log') !== true,
+      dirtyLog: !this.#isWithout('dirty-log'),
       maxDowntimeMs: options.maxDowntimeMs ?? DEFAULT_DOWNTIME_MS,
     };
   }
 
   async run(): Promise<VmMoveResult> {
     try {
-      await this.#enter('check');
+      await this.#log.enter('check');
       await this.#check();
       this.#guard = await VmGuard.start({
         from: this.#options.from,
@@ -161,25 +134,26 @@ class VmMove {
         signal: this.#options.signal,
         beforePhase: (phase) => this.#beforePhase(phase),
       });
-      await this.#enter('cont');
-      if (this.#options.transparent === true) await this.#target.interrupt();
-      await this.#guard.tell('cont');
+      await this.#log.enter('cont');
+      this.#target.checkVf();
+      // A target that is gone by now has not run.
+      await Promise.all([this.#target.checkPaused(), this.#guard.tell('cont')]);
       if (this.#source.ran) await this.#target.cont();
-      await this.#enter('done');
+      if (this.#options.transparent === true) await this.#target.interrupt();
+      await this.#log.enter('done');
       if (this.#options.keepSource !== true) await this.#source.quit();
       return this.#result(vf);
     } catch (error) {
       throw await this.#rollBack(error);
     } finally {
+      this.#source.close();
+      this.#target.close();
       await this.#guard?.end();
     }
   }
 
-  async #enter(step: VmMoveStep): Promise<void> {
-    this.#step = step;
-    this.#marks.set(step, performance.now());
-    this.#options.onEvent?.({ type: 'step', step, atMs: performance.now() - this.#start });
-    await this.#options.beforeStep?.(step);
+  #isWithout(part: VmMovePart): boolean {
+    return this.#options.without?.has(part) === true;
   }
 
   /** Whatever can be known to fail fails here, where the guest does not notice. */
@@ -188,79 +162,89 @@ class VmMove {
     if (via !== undefined && !/^(tcp|unix):./.test(via))
       throw new Fault('EINVAL', `--via ${via} is neither tcp:HOST:PORT nor unix:PATH`);
     const from = await this.#source.check(this.#ram);
-    const to = await askVfServer(this.#target.vf.path, 'vf');
-    if (!transparent) return;
-    if (from.ggttStart === undefined || from.ggttStart !== to.ggttStart)
-      throw new Fault(
-        'EREMCHG',
-        `the GGTT ranges of the VFs begin at ${hex(from.ggttStart)} and ${hex(to.ggttStart)}`,
-        { hint: 'without --transparent the guest recovers by itself' },
-      );
+    const to = await this.#target.vfAnswer();
+    if (transparent && !this.#isWithout('ggtt-check')) checkGgtt(from.ggttStart, to.ggttStart);
   }
 
   async #beforePhase(phase: MigrationPhase): Promise<void> {
     if (phase === 'stop') {
-      await this.#enter('prepare');
-      await this.#guard?.tell('begun');
-      await this.#target.prepare(this.#ram.shared);
-      await this.#source.prepare(this.#ram);
-      await this.#enter('ram');
+      await this.#prepare();
+      await this.#log.enter('ram');
       await this.#copyRam();
-      await this.#enter('pause');
+      await this.#log.enter('pause');
+      // The guest waits: what does not have to come one after the other does not.
+      this.#viewing = this.#source.view();
+      this.#viewing.catch(() => {});
+      if (this.#ram.shared) this.#goOn();
     } else if (phase === 'copy') {
-      await this.#enter('rewrite');
-      this.#view = await this.#source.takeView(this.#ram);
-      await this.#source.goOn();
-      await this.#enter('copy');
+      await this.#log.enter('rewrite');
+      this.#dirtyPages = await this.#source.tellDirty(this.#ram);
+      await this.#viewing;
+      // The guest ran until now.
+      if (this.#options.transparent !== true) this.#source.checkReady();
+      if (!this.#ram.shared) this.#goOn();
+      await this.#log.enter('copy');
     } else if (phase === 'run') {
-      await this.#enter('switch');
+      await this.#log.enter('switch');
+      const view = (await this.#viewing) as VmDeviceView;
+      await this.#goingOn;
       await this.#target.migration.until('completed', this.#options.signal);
-      await this.#enter('replay');
-      const { transparent, without } = this.#options;
-      if (this.#view !== undefined && without?.has('config-replay') !== true)
-        await this.#target.replay(this.#view);
-      if (transparent === true) await this.#target.unnoticed();
-      await this.#source.fence();
-      await this.#enter('run');
+      await this.#log.enter('replay');
+      if (!this.#isWithout('config-replay')) await this.#target.replay(view);
+      await Promise.all([
+        this.#options.transparent === true ? this.#target.unnoticed(view) : undefined,
+        this.#source.fence(),
+      ]);
+      await this.#log.enter('run');
     }
   }
 
+  async #prepare(): Promise<void> {
+    await this.#log.enter('prepare');
+    await this.#guard?.tell('begun');
+    await this.#target.prepare({ 'x-ignore-shared': this.#ram.shared });
+    await this.#source.prepare(this.#ram);
+    // What the guest changes until it stops is seen then.
+    const view = await this.#source.view();
+    if (this.#options.transparent !== true) this.#source.checkReady();
+    if (this.#isWithout('config-replay')) return;
+    if (await this.#target.reachEarly(this.#source)) await this.#target.replay(view);
+  }
+
   async #copyRam(): Promise<void> {
-    const { via = `unix:${this.#target.vf.path}.ram`, signal, onEvent } = this.#options;
+    const { via = `unix:${this.#target.vf.path}.ram` } = this.#options;
     await this.#target.incoming(via);
-    await this.#source.qmp.execute('migrate', { uri: via });
-    const { migration } = this.#source;
-    const paused = migration.until('pre-switchover', signal);
-    await Promise.all([
-      paused,
-      migration.tell(paused, (progress) => onEvent?.({ type: 'ram', progress })),
-    ]);
+    await this.#source.copyRam(via, this.#options);
+  }
+
+  /** Lets QEMU send the rest while the VF goes. */
+  #goOn(): void {
+    this.#continuedAt = performance.now();
+    this.#goingOn = this.#source.goOn();
+    this.#goingOn.catch(() => {});
   }
 
   #result(vf: MigrationResult): VmMoveResult {
-    const at = (step: VmMoveStep) => this.#marks.get(step) ?? Number.NaN;
+    const at = (step: VmMoveStep) => this.#log.at(step);
     const stopped = this.#source.migration.at('STOP') ?? at('pause');
     const resumed = this.#target.migration.at('RESUME') ?? at('done');
-    const ends: readonly (readonly [string, number])[] = [
+    const parts = this.#log.parts(stopped, [
       ['stop vCPUs', at('pause')],
       ['pause the VF', at('rewrite')],
       ['tell dirty pages', at('copy')],
       ['move the VF', at('switch')],
-      ['rest of RAM', at('replay')],
-      ['replay configuration', at('run')],
+      ['wait for QEMU', at('replay')],
+      ['configuration, fence', at('run')],
       ['run the VF', at('cont')],
       ['run vCPUs', resumed],
-    ];
-    const parts = ends.map(([name, end], n) => ({
-      name,
-      ms: Math.max(0, end - (ends[n - 1]?.[1] ?? stopped)),
-    }));
+    ]);
     return {
       downtimeMs: resumed - stopped,
       parts,
-      totalMs: performance.now() - this.#start,
+      qemuMs: (this.#target.migration.completedAt ?? Number.NaN) - this.#continuedAt,
+      totalMs: this.#log.totalMs,
       sharedMemory: this.#ram.shared,
-      dirtyPages: this.#view?.dirtyPages ?? 0,
+      dirtyPages: this.#dirtyPages,
       vf,
     };
   }
@@ -281,15 +265,16 @@ class VmMove {
     } else {
       // First the target: from here on the guest cannot run there.
       await this.#target.quit();
+      await this.#goingOn?.catch(() => {});
       await this.#source.resume().catch((failure: unknown) => {
         ends.source = this.#source.qmp.gone ? 'gone' : 'unknown';
         hint = `the source did not come back: ${toFault(failure).message}`;
       });
     }
     const role = fault instanceof MigrationFault ? fault.role : 'tool';
-    const place = { phase: this.#step, role, ends };
+    const place = { phase: this.#log.step, role, ends };
     const more = hint === undefined ? {} : { hint };
-    const told = new MigrationFault(fault.code, `${this.#step}: ${fault.message}`, place, {
+    const told = new MigrationFault(fault.code, `${place.phase}: ${fault.message}`, place, {
       ...more,
       cause: fault,
     });
@@ -297,8 +282,4 @@ class VmMove {
     await reportRollback(this.#target.vf.path, told);
     return told;
   }
-}
-
-function hex(value: number | undefined): string {
-  return value === undefined ? 'an unknown place' : `0x${value.toString(16)}`;
 }

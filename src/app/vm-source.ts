@@ -1,12 +1,15 @@
 /** The VM that is taken away: its QEMU and the VF in it, from the first check to the end. */
-import { Fault } from '../base/fault.ts';
+import { Fault, toFault } from '../base/fault.ts';
+import type { RelayVersion } from '../pf/pf-service.ts';
 import { MIG_STATE } from '../vfio/migration-state.ts';
 import type { QmpClient } from './qmp.ts';
-import { askVfServer, type ToolAnswer } from './tool-request.ts';
+import { askVfServer, type ToolAnswer, ToolRequests } from './tool-request.ts';
 import type { VfConnection } from './vf-connection.ts';
 import { type ConfigWrite, configWrites, readConfig } from './vm-config.ts';
-import { type VmBar, type VmFacts, vfsOf, vmStatus } from './vm-facts.ts';
+import { type VmFacts, vmStatus } from './vm-facts.ts';
 import { VmMigration } from './vm-migration.ts';
+import { barsOf, type VmBar } from './vm-pci.ts';
+import type { VmStepOptions } from './vm-steps.ts';
 
 /** What the other QEMU has to be brought to. */
 export interface VmDeviceView {
@@ -14,6 +17,8 @@ export interface VmDeviceView {
   /** `VFIO_PCI_IRQ` index of the connected interrupts, undefined for none. */
   readonly irq: number | undefined;
   readonly bars: readonly VmBar[];
+  /** What its driver agreed on with the PF's, undefined for nothing. */
+  readonly relayVersion: RelayVersion | undefined;
 }
 
 /** How RAM goes. */
@@ -27,6 +32,8 @@ export interface RamOptions {
 
 /** Page size of the log of the VF's writes. */
 const LOG_PAGE_SIZE = 4096;
+/** Requests to the server while the guest waits: what it is (twice), dirty pages, the fence. */
+const MOST_REQUESTS = 4;
 
 /** A running or paused VM. */
 export class VmSource {
@@ -34,13 +41,16 @@ export class VmSource {
   readonly vf: VfConnection;
   readonly facts: VmFacts;
   readonly migration: VmMigration;
+  readonly #requests: ToolRequests;
   #ran = false;
+  #unready = false;
 
   constructor(qmp: QmpClient, facts: VmFacts, vf: VfConnection) {
     this.qmp = qmp;
     this.facts = facts;
     this.vf = vf;
     this.migration = new VmMigration(qmp, 'source');
+    this.#requests = new ToolRequests(vf.path);
   }
 
   /** True when the guest ran before. */
@@ -64,11 +74,7 @@ export class VmSource {
     const { status: migration = 'none' } = await this.migration.info();
     if (!['none', 'completed', 'failed', 'cancelled'].includes(migration))
       throw new Fault('EBUSY', `another migration of the source QEMU is ${migration}`);
-    const known = await this.qmp.execute('query-migrate-capabilities');
-    const names = (known as readonly { readonly capability: string }[]).map(
-      (each) => each.capability,
-    );
-    if (!names.includes('pause-before-switchover'))
+    if (!(await this.migration.knows('pause-before-switchover')))
       throw new Fault('EOPNOTSUPP', 'this QEMU cannot pause before the switch-over');
     const vf = await askVfServer(this.vf.path, 'vf');
     configWrites(readConfig(this.vf.device), vf.irq);
@@ -80,11 +86,16 @@ export class VmSource {
   }
 
   /** Sets QEMU up and begins the log of what the VF writes. @throws {Fault} EIO, ENODEV */
-  async prepare({ shared, dirtyLog, maxDowntimeMs }: RamOptions): Promise<void> {
+  async prepare(
+    { shared, dirtyLog, maxDowntimeMs }: RamOptions,
+    more: Readonly<Record<string, boolean>> = {},
+  ): Promise<void> {
+    await this.#requests.prepare(MOST_REQUESTS);
     await this.migration.capabilities({
       events: true,
       'pause-before-switchover': true,
       'x-ignore-shared': shared,
+      ...more,
     });
     await this.migration.parameters(maxDowntimeMs);
     this.migration.forget();
@@ -92,22 +103,86 @@ export class VmSource {
   }
 
   /**
-   * Tells QEMU what the VF wrote and reads what the guest made of the device. The vCPUs and the VF
-   * stand still.
+   * Reads what the guest has made of the device.
    *
-   * @returns the view, and how many pages were told
    * @throws {Fault} EIO, ETIMEDOUT, ENODEV, EOPNOTSUPP
    */
-  async takeView({ shared, dirtyLog }: RamOptions): Promise<VmDeviceView & { dirtyPages: number }> {
+  async view(): Promise<VmDeviceView> {
     const config = readConfig(this.vf.device);
-    const [[vf], { irq }] = await Promise.all([vfsOf(this.qmp), askVfServer(this.vf.path, 'vf')]);
-    const told = shared || !dirtyLog ? {} : await askVfServer(this.vf.path, 'rewrite');
-    return {
-      writes: configWrites(config, irq),
-      irq,
-      bars: vf?.bars ?? [],
-      dirtyPages: told.pages ?? 0,
-    };
+    const [bars, { irq, relayVersion, unready }] = await Promise.all([
+      barsOf(this.qmp, this.facts.vfs[0]?.id ?? ''),
+      this.#requests.ask('vf'),
+    ]);
+    this.#unready = unready === true;
+    return { writes: configWrites(config, irq), irq, bars, relayVersion };
+  }
+
+  /**
+   * Refuses what the guest's driver would not survive; it was so at the last {@link view}.
+   *
+   * @throws {Fault} EBUSY while it starts or leaves: firmware has no way to tell it of another place
+   * in the GGTT
+   */
+  checkReady(): void {
+    if (this.#unready)
+      throw new Fault(
+        'EBUSY',
+        "the guest's driver is starting or leaving and cannot recover from a move",
+        {
+          hint: 'try again in a moment; a move with --transparent needs no recovery',
+        },
+      );
+  }
+
+  /**
+   * Tells QEMU what the VF wrote. The vCPUs and the VF stand still.
+   *
+   * @returns how many pages were told
+   * @throws {Fault} EIO, ETIMEDOUT, ENODEV
+   */
+  async tellDirty({ shared, dirtyLog }: RamOptions): Promise<number> {
+    if (shared || !dirtyLog) return 0;
+    return (await this.#requests.ask('rewrite')).pages ?? 0;
+  }
+
+  /**
+   * Has QEMU send RAM until it has stopped the vCPUs for the rest.
+   *
+   * @param uri where to: `tcp:`, `unix:`, `file:`
+   * @throws {Fault} EIO with QEMU's words, ECANCELED, ENODEV
+   */
+  async copyRam(uri: string, { signal, onEvent }: VmStepOptions<never>): Promise<void> {
+    await this.qmp.execute('migrate', { uri });
+    const paused = this.migration.until('pre-switchover', signal);
+    void this.migration.tell(paused, (progress) => onEvent?.({ type: 'ram', progress }));
+    await paused;
+  }
+
+  /**
+   * Makes sure that a guest that goes on after it was saved changes nothing that belongs to what was
+   * saved.
+   * @throws {Fault} EOPNOTSUPP when it has a disk that it can write to
+   */
+  async checkDisks(): Promise<void> {
+    const disks = (await this.qmp.execute('query-block')) as readonly {
+      readonly device: string;
+      readonly qdev?: string;
+      readonly inserted?: { readonly ro: boolean };
+    }[];
+    const [disk] = disks.filter(({ inserted }) => inserted?.ro === false);
+    if (disk === undefined) return;
+    const name = disk.qdev ?? disk.device;
+    throw new Fault('EOPNOTSUPP', `the guest would go on and write to its disk ${name}`, {
+      hint: 'without --resume disk and memory stay as they belong together',
+    });
+  }
+
+  /** Lets a guest go on whose state was saved. @throws {Fault} EIO, ENODEV */
+  async cont(): Promise<void> {
+    // QEMU says that it has completed a little before it can go on.
+    while ((await vmStatus(this.qmp)) === 'finish-migrate');
+    await this.qmp.execute('cont');
+    await this.migration.event('RESUME');
   }
 
   /** Lets QEMU send the rest. @throws {Fault} EIO, ENODEV */
@@ -115,28 +190,64 @@ export class VmSource {
     await this.qmp.execute('migrate-continue', { state: 'pre-switchover' });
   }
 
-  /** From here on the VF does not run again before a reset. @throws {Fault} EINVAL, ENODEV */
+  /**
+   * From here on the VF does not run again before a reset; nor does it when its server is gone.
+   * @throws {Fault} EINVAL when the VF is not in STOP; ETIMEDOUT
+   */
   async fence(): Promise<void> {
-    await askVfServer(this.vf.path, 'fence');
+    try {
+      await this.#requests.ask('fence');
+    } catch (error) {
+      if (!(await this.#isUnserved())) throw error;
+    }
   }
 
   /**
-   * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs.
+   * Everything runs as before: first the VF, so that the guest finds it, then the vCPUs. A guest whose
+   * VF is served by nobody any more runs on without it.
    *
    * @param ran whether the guest ran
-   * @throws {Fault} ENODEV when one of them is gone; EIO, ETIMEDOUT
+   * @throws {Fault} ENODEV, ENOENT, ECONNREFUSED when one of them is gone; EIO, ETIMEDOUT
    */
   async resume(ran = this.#ran): Promise<void> {
-    const { device, path } = this.vf;
-    await askVfServer(path, 'unfence');
-    if ((await device.migrationState()) !== MIG_STATE.RUNNING)
-      await device.setMigrationState(MIG_STATE.RUNNING);
+    this.#requests.close();
+    const lost = await this.#resumeVf();
     await this.migration.callOff(ran);
+    await this.restoreCapabilities();
+    if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+    if (lost !== undefined) throw lost;
+  }
+
+  /** @returns why there is no VF any more; undefined when it runs. @throws {Fault} when it does not */
+  async #resumeVf(): Promise<Fault | undefined> {
+    const { device, path } = this.vf;
+    try {
+      await askVfServer(path, 'unfence');
+      if ((await device.migrationState()) !== MIG_STATE.RUNNING)
+        await device.setMigrationState(MIG_STATE.RUNNING);
+      return undefined;
+    } catch (error) {
+      if (!(await this.#isUnserved())) throw error;
+      return toFault(error);
+    }
+  }
+
+  async #isUnserved(): Promise<boolean> {
+    return (await this.vf.probe().catch(() => null)) === undefined;
+  }
+
+  /** Leaves QEMU as it was found. @throws {Fault} EIO, ENODEV */
+  async restoreCapabilities(): Promise<void> {
     await this.migration.capabilities({
       'pause-before-switchover': false,
       'x-ignore-shared': false,
+      ...((await this.migration.knows('mapped-ram')) ? { 'mapped-ram': false } : {}),
     });
-    if (ran && (await vmStatus(this.qmp)) !== 'running') await this.qmp.execute('cont');
+  }
+
+  /** Ends the connections that were made beforehand. Idempotent. */
+  close(): void {
+    this.#requests.close();
   }
 
   /** Ends QEMU, whose guest runs elsewhere. */

@@ -44,6 +44,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./commands/migrate-vm.ts'),
   },
   {
+    name: 'save-vm',
+    summary: 'save a running VM with a VF into a directory',
+    load: () => import('./commands/save-vm.ts'),
+  },
+  {
+    name: 'restore-vm',
+    summary: 'restore a saved VM into a QEMU that waits for it',
+    load: () => import('./commands/restore-vm.ts'),
+  },
+  {
     name: 'check',
     summary: 'say whether a VF or file would fit into another VF, and why not',
     load: () => import('./commands/check.ts'),

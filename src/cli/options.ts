@@ -3,10 +3,6 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { Fault } from '../base/fault.ts';
 import { parseSize } from '../base/size.ts';
 
-/** The longest time slice that firmware takes, ms, and the longest preemption timeout, us. */
-export const MAX_EXEC_QUANTUM_MS = 100_000;
-export const MAX_PREEMPT_TIMEOUT_US = 100_000_000;
-
 /** A size such as `512M`, in bytes. */
 export function sizeOption(text: string): number {
   try {
@@ -39,9 +35,13 @@ export function integerOption(
   };
 }
 
-/** Whole numbers in a range, parted by commas. */
-export function integerListOption(least: number, most: number): (text: string) => number[] {
-  return (text) => text.split(',').map(integerOption(least, most));
+/** The longest turn of a VF on the engines, and time to leave them: 100 s each, as firmware has it. */
+export const MAX_EXEC_QUANTUM_MS = 100_000;
+export const MAX_PREEMPT_TIMEOUT_US = 100_000_000;
+
+/** A parser of whole numbers parted by commas, each from 0 to `most`. */
+export function integerListOption(most: number): (text: string) => number[] {
+  return (text) => text.split(',').map((part) => integerOption(0, most)(part));
 }
 
 /** The device id of a PCI id of Intel's, such as `8086:e20b`. */

@@ -49,7 +49,7 @@ export class DeviceMemory {
     return this.#open().fd;
   }
 
-  /** True once anybody was given the descriptor. */
+  /** True once anybody was given the descriptor, or may have been before it was adopted. */
   get shared(): boolean {
     return this.#shared;
   }
@@ -100,6 +100,7 @@ export class DeviceMemory {
     const old = { mapping: this.#mapping, memfd: this.#memfd };
     this.#mapping = undefined;
     this.#memfd = memfd;
+    this.#shared = true;
     return () => {
       old.mapping?.close();
       old.memfd?.close();
@@ -118,6 +119,7 @@ export class DeviceMemory {
     this.#mapping = undefined;
     this.#memfd?.close();
     this.#memfd = undefined;
+    this.#shared = false;
   }
 
   /** Lets go of it. Idempotent. */

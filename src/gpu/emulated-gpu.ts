@@ -26,7 +26,9 @@ import { type CarriedPtes, Ggtt } from './ggtt.ts';
 import { ccsRuns } from './guc/ccs-section.ts';
 import { Guc } from './guc/guc.ts';
 import { GUC_BUFFER_CACHE_SIZE } from './guc/pf-buffers.ts';
-import type { PrecopyOptions } from './precopy/vram-tracker.ts';
+import { hasBegun, isSettled } from './guc/vf-start.ts';
+import { noFixup } from './guc/vf-state.ts';
+import type { PrecopyOptions } from './precopy/change-finder.ts';
 import { VfFunction } from './vf-function.ts';
 import { LMTT_PAGE_SIZE, Vram } from './vram.ts';
 
@@ -187,23 +189,16 @@ export class EmulatedGpu {
     this.#function(vfid).invalidateTlbs();
   }
 
-  /** True while a VF's driver recovers from a move. @throws {Fault} ENODEV */
-  recovering(vfid: number): boolean {
-    this.#check(vfid);
-    return this.#gucs.some((guc) => guc.vf(vfid).fixup.blocked);
-  }
-
   /**
-   * True while a VF's driver is between its first words to a GuC and the end of its start: it knows its
-   * place in the GGTT and cannot recover from a move to another one yet.
+   * True while a VF's driver is between its first words to a GuC and the end of its start, starts a
+   * GuC again after a reset of its GT, or is about to leave: it could not recover from a move
+   * (see guc/vf-start.ts).
    * @throws {Fault} ENODEV
    */
-  starting(vfid: number): boolean {
+  unready(vfid: number): boolean {
     this.#check(vfid);
-    const vfs = this.#gucs.map((guc) => guc.vf(vfid));
-    const hasBegun = vfs.some(({ existingRuntime }) => existingRuntime?.handshake !== undefined);
-    const isDone = vfs.every(({ existingRuntime }) => existingRuntime?.ctbEnabled === true);
-    return hasBegun && !isDone && !this.recovering(vfid);
+    const sessions = this.#gucs.map((guc) => guc.session(vfid));
+    return sessions.some(hasBegun) && !sessions.every(isSettled);
   }
 
   /** SHA-256 of each resource of a VF. @throws {Fault} ENODEV */
@@ -218,8 +213,9 @@ export class EmulatedGpu {
   }
 
   /**
-   * Lets a paused VF whose state was restored go on without a word to its driver, which then has
-   * nothing to recover: every GGTT address that it knows must be right here too.
+   * Lets a paused VF whose state was restored go on without a word to its driver: every GGTT address
+   * that it knows must be right here too. It has nothing to recover, or goes on with the recovery that
+   * it was in when its state was saved.
    *
    * @throws {Fault} ENODEV; EINVAL when it is not paused
    */
@@ -229,7 +225,8 @@ export class EmulatedGpu {
     for (const { execution } of vfs)
       if (execution !== 'paused')
         throw new Fault('EINVAL', `VF${vfid} is ${execution}, not paused`);
-    for (const { fixup } of vfs) fixup.blocked = false;
+    for (const { fixup, existingRuntime } of vfs)
+      Object.assign(fixup, existingRuntime?.savedFixup ?? noFixup());
   }
 
   /** Lets go of all memory. Idempotent. */

@@ -14,7 +14,8 @@ import { Fault } from '../base/fault.ts';
 import type { GgttPort } from '../pf/ports.ts';
 import type { Memfd } from '../sys/memfd.ts';
 import { GTTMMADR } from '../xe/platforms.ts';
-import { GGTT_PAGE_SIZE, GGTT_PTE_LO, GGTT_PTE_SIZE, GUC_GGTT_TOP, withVfid } from '../xe/pte.ts';
+import { GGTT_PAGE_SIZE, GGTT_PTE_SIZE, GUC_GGTT_TOP } from '../xe/pte.ts';
+import { copyPtes, findForeignPte } from '../xe/pte-run.ts';
 import { DeviceMemory } from './device-memory.ts';
 
 /** Bytes of GGTT at the top that the emulated PF keeps for its own buffers. */
@@ -205,34 +206,22 @@ export class Ggtt implements GgttPort {
 
   readPtes(start: number, into: Uint32Array): void {
     const window = this.#owner(start, into.length);
-    const lo = withVfid(0, window.vfid);
     const words = window.writtenWords;
     if (words === undefined) {
-      for (let at = 0; at < into.length; at += 2) {
-        into[at] = lo;
-        into[at + 1] = 0;
-      }
+      into.fill(0);
+      copyPtes(into, into, window.vfid);
       return;
     }
     const first = pteOffset(start - window.start) / 4;
-    for (let at = 0; at < into.length; at += 2) {
-      into[at] = ((words[first + at] as number) & ~GGTT_PTE_LO.VFID) | lo;
-      into[at + 1] = words[first + at + 1] as number;
-    }
+    copyPtes(words.subarray(first, first + into.length), into, window.vfid);
   }
 
   writePtes(start: number, from: Uint32Array): void {
     const window = this.#owner(start, from.length);
     const first = pteOffset(start - window.start) / 4;
-    const vfid = withVfid(0, window.vfid);
-    for (let at = 0; at < from.length; at += 2)
-      if (((from[at] as number) & GGTT_PTE_LO.VFID) !== vfid)
-        throw new Fault('EPERM', `a PTE in the region of VF${window.vfid} names another function`);
-    const words = window.words;
-    for (let at = 0; at < from.length; at += 2) {
-      words[first + at] = (from[at] as number) & ~GGTT_PTE_LO.VFID;
-      words[first + at + 1] = from[at + 1] as number;
-    }
+    if (findForeignPte(from, window.vfid) >= 0)
+      throw new Fault('EPERM', `a PTE in the region of VF${window.vfid} names another function`);
+    copyPtes(from, window.words.subarray(first, first + from.length), 0);
   }
 
   /** Lets go of every VF's part. Idempotent. */

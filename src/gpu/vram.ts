@@ -11,7 +11,8 @@ import type { VramObject, VramPort } from '../pf/ports.ts';
 import { hasDigest } from '../sys/block-digest.ts';
 import type { Memfd } from '../sys/memfd.ts';
 import { DeviceMemory } from './device-memory.ts';
-import { type PrecopyOptions, VramTracker } from './precopy/vram-tracker.ts';
+import type { PrecopyOptions } from './precopy/change-finder.ts';
+import { VramTracker } from './precopy/vram-tracker.ts';
 
 /** Bytes of a page of the local memory translation table. */
 export const LMTT_PAGE_SIZE = 2 * 2 ** 20;
@@ -23,12 +24,14 @@ const VRAM_WINDOW_SIZE = 2 ** 30;
 export class VfVram implements VramObject {
   readonly memory: DeviceMemory;
 
+  readonly #vfid: number;
   readonly #precopy: PrecopyOptions | undefined;
   #tracker: VramTracker | undefined;
 
   /** @param precopy how changes are found; without it they cannot be tracked */
   constructor(vfid: number, size: number, precopy?: PrecopyOptions) {
     this.memory = new DeviceMemory(`xe-vram-vf${vfid}`, size);
+    this.#vfid = vfid;
     this.#precopy = precopy;
   }
 
@@ -81,7 +84,7 @@ export class VfVram implements VramObject {
   track(): VramTracker | undefined {
     if (this.#precopy === undefined) return undefined;
     this.#tracker?.close();
-    const tracker = VramTracker.create(this.memory, this.#precopy, () => {
+    const tracker = VramTracker.create(this.memory, this.#precopy, this.#vfid, () => {
       if (this.#tracker === tracker) this.#tracker = undefined;
     });
     this.#tracker = tracker;

@@ -22,6 +22,12 @@ export interface ForecastInput {
   readonly bytesPerSecond: number;
   /** Bytes that change a second; undefined when the source can only be saved standing still. */
   readonly dirtyBytesPerSecond: number | undefined;
+  /** Bytes of the stream that go only once the source stands still, however little changes. */
+  readonly lastBytes?: number | undefined;
+  /** Milliseconds that the source needs to find the last changes, where it tells. */
+  readonly stopMs?: number | undefined;
+  /** Milliseconds for which a change may go unnoticed, where it tells. */
+  readonly staleMs?: number | undefined;
   /** Milliseconds that are allowed; undefined for as little as can be had. */
   readonly maxDowntimeMs?: number | undefined;
 }
@@ -45,9 +51,12 @@ export interface Forecast extends ForecastInput {
  */
 export function forecast(input: ForecastInput): Forecast {
   const { streamBytes, bytesPerSecond, dirtyBytesPerSecond, maxDowntimeMs } = input;
+  const { lastBytes = 0, stopMs = 0, staleMs = 0 } = input;
   const msOf = (bytes: number) => (bytes * 1000) / bytesPerSecond;
+  const unnoticed = ((dirtyBytesPerSecond ?? 0) * staleMs) / 1000;
+  const leastMs = FIXED_MS + stopMs + msOf(lastBytes + unnoticed);
   const told = (rounds: number, movedMs: number, rest: number): Forecast => {
-    const downtimeMs = FIXED_MS + msOf(rest);
+    const downtimeMs = leastMs + msOf(rest);
     return {
       ...input,
       method: dirtyBytesPerSecond === undefined ? 'stop-copy' : 'pre-copy',
@@ -69,29 +78,35 @@ export function forecast(input: ForecastInput): Forecast {
     const smaller = next < rest * 0.9;
     rest = next;
     if (!smaller) break;
-    if (FIXED_MS + msOf(rest) <= (maxDowntimeMs ?? FIXED_MS)) break;
+    if (rest === 0 || leastMs + msOf(rest) <= (maxDowntimeMs ?? 0)) break;
   }
   return told(round, movedMs, rest);
 }
 
+/** What a running source tells in a pre-copy that goes nowhere. */
+export type MeasuredChanges = Required<
+  Pick<ForecastInput, 'dirtyBytesPerSecond' | 'lastBytes' | 'stopMs' | 'staleMs'>
+>;
+
 /**
- * Bytes a second that a running source changes, as its pre-copy tells: all of its state is read once
- * and thrown away, then what changed is, for `ms` milliseconds. The VF runs all the time.
+ * How much a running source changes, as its pre-copy tells: all of its state is read once and thrown
+ * away, then what changed is, for `ms` milliseconds. The VF runs all the time.
  *
  * @returns undefined for a source without pre-copy, or one that does not run
  * @throws {Fault} EBUSY when a session owns the VF; ECANCELED when `signal` ended it
  */
-export async function measureDirtyRate(
+export async function measureChanges(
   device: MigratableDevice,
   ms: number,
   signal?: AbortSignal,
-): Promise<number | undefined> {
+): Promise<MeasuredChanges | undefined> {
   if ((device.migrationFlags & VFIO_MIGRATION.PRE_COPY) === 0) return undefined;
   if ((await device.migrationState()) !== MIG_STATE.RUNNING) return undefined;
   const data = await device.setMigrationState(MIG_STATE.PRE_COPY);
   if (data === undefined) throw new Fault('EIO', 'PRE_COPY opened no data file');
   try {
-    await readAway(data, Number.POSITIVE_INFINITY, signal);
+    const { initialBytes: first } = await device.precopyInfo();
+    await readAway(data, Number.POSITIVE_INFINITY, signal, first);
     const startedAt = performance.now();
     let bytes = 0;
     let elapsed = 0;
@@ -99,18 +114,33 @@ export async function measureDirtyRate(
       bytes += await readAway(data, startedAt + ms, signal);
       await sleep(POLL_MS);
     }
-    const { initialBytes, dirtyBytes } = await device.precopyInfo();
-    return Math.round(((bytes + initialBytes + dirtyBytes) * 1000) / elapsed);
+    const { initialBytes, dirtyBytes, stopMs, staleMs } = await device.precopyInfo();
+    const left = initialBytes + dirtyBytes;
+    return {
+      dirtyBytesPerSecond: Math.round(((bytes + left) * 1000) / elapsed),
+      lastBytes: Math.max(0, (await device.migrationDataSize()) - left),
+      stopMs,
+      staleMs,
+    };
   } finally {
     data.close();
     await device.setMigrationState(MIG_STATE.RUNNING);
   }
 }
 
-/** Reads until the momentary end or the time; returns how many bytes there were. */
-async function readAway(data: MigrationData, until: number, signal?: AbortSignal): Promise<number> {
+/**
+ * Reads until the momentary end, the time, or so many bytes: what changes as fast as it is read has
+ * no end.
+ * @returns how many bytes there were
+ */
+async function readAway(
+  data: MigrationData,
+  until: number,
+  signal?: AbortSignal,
+  most = Number.POSITIVE_INFINITY,
+): Promise<number> {
   let bytes = 0;
-  while (performance.now() < until) {
+  while (performance.now() < until && bytes < most) {
     if (signal?.aborted === true) throw new Fault('ECANCELED', 'the forecast was called off');
     try {
       const views = await data.read(PIECE);

@@ -32,3 +32,21 @@ export function* cutBlocks(bytes: Uint8Array, most: number): Generator<BlockRang
   }
   if (from < bytes.length) yield { from, to: bytes.length, zero };
 }
+
+/** A block of a stream that a sender holds until the target has applied it. */
+export interface SentBlock {
+  /** Where in the stream it begins, and how many bytes of it it stands for. */
+  readonly from: number;
+  readonly rawLength: number;
+  readonly crc: number;
+  /** Undefined for zeros. */
+  readonly raw: Uint8Array | undefined;
+  /** One of ENCODING. */
+  encoding: number;
+  payload: Uint8Array | undefined;
+  /** True while it is on its way. */
+  busy: boolean;
+  compressing: boolean;
+  /** True when there is nothing more to try. */
+  judged: boolean;
+}

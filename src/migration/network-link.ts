@@ -5,30 +5,27 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, toFault } from '../base/fault.ts';
 import { BlockPool } from './block-pool.ts';
-import type { NetworkAddress, TlsIdentity } from './network-address.ts';
 import { chooseCompressor } from './network-compression.ts';
-import { NetworkConnection } from './network-connection.ts';
+import type { NetworkConnection } from './network-connection.ts';
 import { checkPayload, FRAME_TYPE, type FrameHeader, type FrameType } from './network-frame.ts';
+import {
+  type HandshakeOptions,
+  type OpenConnections,
+  openConnections,
+} from './network-handshake.ts';
 import {
   decodeRefuse,
   decodeReply,
-  decodeWelcome,
-  encodeHello,
   encodeJson,
   type Reply,
   type Request,
-  type SessionKind,
   type Welcome,
 } from './network-messages.ts';
 import { NetworkSender } from './network-sender.ts';
-import { connectSocket } from './network-socket.ts';
 import { TokenBucket } from './token-bucket.ts';
-import type { VfProfile } from './vf-profile.ts';
 
 /** A handshake takes no longer. */
 const HANDSHAKE_MS = 5000;
-/** A peer that is silent for so long is gone. */
-export const SILENCE_MS = 5000;
 /** Pauses between attempts to connect again. */
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 1000;
@@ -38,15 +35,7 @@ const CUTS_MAX = 8;
 const REVIVE_MS = 2000;
 
 /** How to reach a receiver. */
-export interface LinkOptions {
-  readonly address: NetworkAddress;
-  readonly identity?: TlsIdentity | undefined;
-  readonly kind: SessionKind;
-  /** The VF at the receiver, as its user named it; undefined for whatever it offers. */
-  readonly to?: string | undefined;
-  readonly profile?: VfProfile | undefined;
-  /** Data connections, 1 to 16. */
-  readonly streams: number;
+export interface LinkOptions extends Omit<HandshakeOptions, 'token'> {
   /** Bytes a second that go out at most. */
   readonly rateLimit?: number | undefined;
   readonly compress?: boolean | undefined;
@@ -70,7 +59,7 @@ export class NetworkLink {
   readonly #pool = new BlockPool();
   readonly #limit: TokenBucket | undefined;
   #control: NetworkConnection | undefined;
-  #data: NetworkConnection[] = [];
+  #data: readonly NetworkConnection[] = [];
   #welcome: Welcome | undefined;
   #requests = 0;
   #outstanding: Outstanding | undefined;
@@ -180,72 +169,30 @@ export class NetworkLink {
   }
 
   async #establish(timeoutMs: number): Promise<void> {
-    const { address, identity, streams } = this.#options;
-    const deadline = performance.now() + timeoutMs;
-    const left = () => Math.max(deadline - performance.now(), 1);
     const opened: NetworkConnection[] = [];
     try {
-      const { control, welcome } = await this.#shakeHands(left(), opened);
-      for (let index = 0; index < streams; index++) {
-        const socket = await connectSocket(address, identity, left());
-        const data: NetworkConnection = new NetworkConnection(socket, this.#pool, {
-          onFrame: () => data.close(new Fault('EPROTO', 'a frame on a data connection')),
-          onClose: (fault) => this.#cut(fault, data),
+      const token = this.#welcome?.token;
+      const found = await openConnections(
+        { ...this.#options, token },
+        this.#pool,
+        timeoutMs,
+        opened,
+        {
+          onFrame: (header, payload) => this.#hear(header, payload),
+          onClose: (fault, connection) => this.#cut(fault, connection),
           onDrain: () => this.sender.pump(),
-        });
-        opened.push(data);
-        data.message(FRAME_TYPE.ATTACH, index, Buffer.from(welcome.token, 'hex'));
-      }
-      if (opened.some(({ closed }) => closed)) throw new Fault('ECONNRESET', 'cut at once');
+        },
+      );
       if (this.#dead !== undefined && !this.#revived) throw this.#dead;
-      this.#go(control, opened.slice(1), welcome);
+      this.#go(found);
     } catch (error) {
       for (const connection of opened) connection.close();
       throw error;
     }
   }
 
-  /** HELLO and WELCOME on a new control connection. */
-  async #shakeHands(
-    timeoutMs: number,
-    opened: NetworkConnection[],
-  ): Promise<{ control: NetworkConnection; welcome: Welcome }> {
-    const { address, identity, kind, streams, to, profile } = this.#options;
-    const socket = await connectSocket(address, identity, timeoutMs);
-    return await new Promise((resolve, reject) => {
-      let fault: Fault | undefined;
-      const timer = setTimeout(
-        () => control.close(new Fault('ETIMEDOUT', 'the receiver does not answer')),
-        timeoutMs,
-      );
-      let welcomed = false;
-      const control: NetworkConnection = new NetworkConnection(socket, this.#pool, {
-        onFrame: (header, payload) => {
-          if (welcomed) return this.#hear(header, payload);
-          checkPayload(header, payload);
-          if (header.type === FRAME_TYPE.REFUSE) fault = decodeRefuse(payload);
-          if (header.type !== FRAME_TYPE.WELCOME)
-            throw fault ?? new Fault('EPROTO', 'the peer does not answer as a receiver does');
-          const welcome = decodeWelcome(payload);
-          welcomed = true;
-          clearTimeout(timer);
-          control.watch(SILENCE_MS);
-          resolve({ control, welcome });
-        },
-        onClose: (closed) => {
-          clearTimeout(timer);
-          if (welcomed) this.#cut(closed, control);
-          else reject(closed);
-        },
-      });
-      opened.push(control);
-      const token = this.#welcome?.token;
-      control.message(FRAME_TYPE.HELLO, 0, encodeHello({ kind, streams, token, to, profile }));
-    });
-  }
-
   /** The connections are there: what was under way goes on. */
-  #go(control: NetworkConnection, data: NetworkConnection[], welcome: Welcome): void {
+  #go({ control, data, welcome }: OpenConnections): void {
     this.#control = control;
     this.#data = data;
     if (this.#welcome === undefined) this.#welcome = welcome;

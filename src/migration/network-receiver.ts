@@ -8,7 +8,7 @@ import type { MigrationEvent, MigrationPhase } from './migration-phase.ts';
 import { SUPPORTED_ENCODINGS } from './network-compression.ts';
 import { NetworkConnection } from './network-connection.ts';
 import { checkPayload, FRAME_TYPE, type FrameHeader, type FrameType } from './network-frame.ts';
-import { SILENCE_MS } from './network-link.ts';
+import { SILENCE_MS } from './network-handshake.ts';
 import {
   decodeHello,
   decodeRequest,

@@ -3,8 +3,9 @@ import { crc32 } from 'node:zlib';
 import type { Fault } from '../base/fault.ts';
 import type { BlockPool } from './block-pool.ts';
 import { WINDOW_MAX_BLOCKS, WINDOW_MAX_SIZE } from './network-assembler.ts';
-import { cutBlocks } from './network-blocks.ts';
-import { type Compressor, looksCompressible } from './network-compression.ts';
+import { cutBlocks, type SentBlock } from './network-blocks.ts';
+import { CompressAhead } from './network-compress-ahead.ts';
+import type { Compressor } from './network-compression.ts';
 import type { NetworkConnection } from './network-connection.ts';
 import {
   BLOCK_MAX_SIZE,
@@ -19,37 +20,9 @@ import type { TokenBucket } from './token-bucket.ts';
 
 /** A connection is given no more while so many bytes wait in it. */
 const PENDING_MAX = 2 ** 20;
-/** Blocks that are compressed at the same time; Node's pool has four threads. */
-const JOBS_MAX = 4;
-/** A block that got no smaller than this part of itself is sent as it is. */
-const WORTH = 0.9;
-/** After a guess that was wrong, so many blocks are not tried; doubled each time up to the limit. */
-const BACKOFF_MIN = 8;
-const BACKOFF_MAX = 256;
-/** Assumed speed of compressing before it was tried, bytes a millisecond. */
-const COMPRESS_RATE_GUESS = 200_000;
-/** Compressing is not tried while it is slower than this part of the connections. */
-const COMPRESS_LEAST = 1 / 3;
-/** When it was too slow, it is tried again after this time: the machine may have had other work. */
-const COMPRESS_RETRY_MS = 2000;
 /** Blocks on a way slower than this (bytes a millisecond) are small, so that each is soon ready. */
 const SLOW_RATE = 500_000;
 const SLOW_BLOCK_SIZE = 256 * 2 ** 10;
-
-interface Block {
-  readonly from: number;
-  readonly rawLength: number;
-  readonly crc: number;
-  /** Undefined for zeros. */
-  readonly raw: Uint8Array | undefined;
-  encoding: number;
-  payload: Uint8Array | undefined;
-  /** True while it is on its way. */
-  busy: boolean;
-  compressing: boolean;
-  /** True when there is nothing more to try. */
-  judged: boolean;
-}
 
 /** What a sender has done. */
 export interface SenderCounts {
@@ -74,25 +47,17 @@ export class NetworkSender {
   readonly #limit: TokenBucket | undefined;
   readonly #pace = new NetworkPace(WINDOW_MAX_SIZE);
   /** In the order of the stream; a confirmed block is not here any more. */
-  #blocks: Block[] = [];
+  #blocks: SentBlock[] = [];
   #connections: readonly NetworkConnection[] = [];
   #roundTripMs = 0;
-  #compressor: Compressor | undefined;
+  readonly #compression = new CompressAhead(() => this.pump());
   #file = 0;
   #written = 0;
   #unconfirmed = 0;
   #fault: Fault | undefined;
   #waiters: Array<() => void> = [];
   #timer: NodeJS.Timeout | undefined;
-  #jobs = 0;
-  /** Of all jobs together, bytes a millisecond. */
-  #compressRate = COMPRESS_RATE_GUESS;
-  #compressedAt = 0;
-  /** Time of the longest jobs, milliseconds. */
-  #jobMs = 0;
-  #skip = 0;
-  #backoff = BACKOFF_MIN;
-  readonly #counts = { streamBytes: 0, wireBytes: 0, zeroBytes: 0, compressedBytes: 0 };
+  readonly #counts = { streamBytes: 0, wireBytes: 0, zeroBytes: 0 };
 
   constructor({ pool, limit }: SenderOptions) {
     this.#pool = pool;
@@ -105,13 +70,13 @@ export class NetworkSender {
   }
 
   get counts(): SenderCounts {
-    return { ...this.#counts };
+    return { ...this.#counts, compressedBytes: this.#compression.compressedBytes };
   }
 
   /** The connections are there, again: what they lost goes out once more. */
   attach(connections: readonly NetworkConnection[], compressor: Compressor | undefined): void {
     this.#connections = connections;
-    this.#compressor = compressor;
+    this.#compression.compressor = compressor;
     for (const block of this.#blocks) block.busy = false;
     this.#pace.idle();
     this.pump();
@@ -160,12 +125,12 @@ export class NetworkSender {
     ranges: readonly (readonly [number, number])[] = [],
   ): void {
     this.#roundTripMs = roundTripMs;
-    const isThere = ({ from, rawLength }: Block) =>
+    const isThere = ({ from, rawLength }: SentBlock) =>
       from + rawLength <= applied ||
       ranges.some(([start, end]) => start <= from && from + rawLength <= end);
     const first = this.#blocks[0];
     if (first === undefined || (ranges.length === 0 && !isThere(first))) return;
-    const kept: Block[] = [];
+    const kept: SentBlock[] = [];
     for (const block of this.#blocks)
       if (isThere(block)) this.#settle(block);
       else kept.push(block);
@@ -189,13 +154,13 @@ export class NetworkSender {
       const connection = this.#connectionWithRoom();
       const waitMs = this.#limit?.waitMs() ?? 0;
       if (connection === undefined || waitMs > 0) {
-        this.#compressAhead();
+        this.#compression.work(this.#blocks, this.#pace.wireRate);
         if (waitMs > 0) this.#pumpIn(waitMs);
         return;
       }
       const block = this.#blocks.find(({ busy, compressing }) => !busy && !compressing);
       if (block === undefined) {
-        if (this.#jobs > 0 || this.#blocks.length === 0) this.#pace.starved();
+        if (this.#compression.busy || this.#blocks.length === 0) this.#pace.starved();
         return;
       }
       this.#send(connection, block);
@@ -204,7 +169,9 @@ export class NetworkSender {
 
   #isFull(more: number): boolean {
     if (this.#blocks.length >= WINDOW_MAX_BLOCKS) return true;
-    return this.#unconfirmed + more > this.#pace.window(this.#roundTripMs + this.#jobMs);
+    return (
+      this.#unconfirmed + more > this.#pace.window(this.#roundTripMs + this.#compression.jobMs)
+    );
   }
 
   #take(bytes: Uint8Array, zero: boolean): void {
@@ -237,7 +204,7 @@ export class NetworkSender {
     return best;
   }
 
-  #send(connection: NetworkConnection, block: Block): void {
+  #send(connection: NetworkConnection, block: SentBlock): void {
     const { from, rawLength, crc, encoding, payload } = block;
     const length = payload?.length ?? 0;
     const head = new Uint8Array(FRAME_HEADER_SIZE);
@@ -256,62 +223,7 @@ export class NetworkSender {
     this.#limit?.spend(bytes);
   }
 
-  /**
-   * While the connections are full there is time: blocks that look as if they got smaller are
-   * compressed, as long as enough others are ready to keep the connections busy meanwhile.
-   */
-  #compressAhead(): void {
-    const { wireRate } = this.#pace;
-    if (this.#compressor === undefined || wireRate === 0) return;
-    if (this.#compressRate < wireRate * COMPRESS_LEAST) {
-      if (performance.now() - this.#compressedAt < COMPRESS_RETRY_MS) return;
-      this.#compressRate = COMPRESS_RATE_GUESS;
-    }
-    let ready = 0;
-    for (const { busy, compressing, payload } of this.#blocks)
-      if (!busy && !compressing) ready += payload?.length ?? 0;
-    const needed = wireRate * this.#jobMs;
-    // The last ones have the longest to wait.
-    for (let at = this.#blocks.length - 1; at >= 0; at--) {
-      const block = this.#blocks[at];
-      if (this.#jobs >= JOBS_MAX) return;
-      if (block === undefined || block.busy || block.judged || block.raw === undefined) continue;
-      if (ready - block.rawLength < needed) return;
-      if (this.#skip > 0) {
-        this.#skip--;
-        block.judged = true;
-      } else if (looksCompressible(block.raw)) {
-        ready -= block.rawLength;
-        void this.#compress(this.#compressor, block, block.raw);
-      } else block.judged = true;
-    }
-  }
-
-  async #compress(compressor: Compressor, block: Block, raw: Uint8Array): Promise<void> {
-    block.judged = true;
-    block.compressing = true;
-    const jobs = ++this.#jobs;
-    const started = performance.now();
-    const payload = await compressor.compress(raw).catch(() => undefined);
-    const ms = Math.max(performance.now() - started, 0.01);
-    this.#jobs--;
-    this.#compressedAt = performance.now();
-    this.#compressRate = this.#compressRate * 0.8 + ((jobs * raw.length) / ms) * 0.2;
-    this.#jobMs = Math.max(ms, this.#jobMs * 0.9);
-    block.compressing = false;
-    if (payload !== undefined && payload.length < raw.length * WORTH) {
-      block.payload = payload;
-      block.encoding = compressor.encoding;
-      this.#counts.compressedBytes += raw.length;
-      this.#backoff = BACKOFF_MIN;
-    } else {
-      this.#skip = this.#backoff;
-      this.#backoff = Math.min(this.#backoff * 2, BACKOFF_MAX);
-    }
-    this.pump();
-  }
-
-  #settle({ rawLength, payload, raw }: Block): void {
+  #settle({ rawLength, payload, raw }: SentBlock): void {
     this.#unconfirmed -= rawLength;
     this.#pace.confirmed(rawLength, FRAME_HEADER_SIZE + (payload?.length ?? 0));
     if (raw !== undefined) this.#pool.give(raw);

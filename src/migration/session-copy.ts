@@ -3,6 +3,11 @@ import type { SessionRun } from './session-run.ts';
 
 /** Bytes asked for at once; a device gives what it can give in one piece. */
 const PIECE = 4 * 2 ** 20;
+/**
+ * A short stream goes in smaller pieces: source, tool and target then work beside each other, where one
+ * piece would have each of them wait for the one before.
+ */
+const SHORT = { stream: 16 * 2 ** 20, piece: 512 * 2 ** 10 };
 
 /** What a stream is read from: a migration data file, or a state that was kept. */
 export interface StreamReader {
@@ -27,9 +32,10 @@ export async function copyStream(
   announced: number,
   estimate = false,
 ): Promise<void> {
+  const most = announced <= SHORT.stream ? SHORT.piece : PIECE;
   let moved = 0;
   for (;;) {
-    const views = await run.step('source', () => source.read(PIECE));
+    const views = await run.step('source', () => source.read(most));
     let bytes = 0;
     for (const view of views) bytes += view.length;
     if (bytes === 0) break;

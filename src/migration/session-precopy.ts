@@ -161,11 +161,11 @@ class PrecopyRounds {
   }
 
   /**
-   * Moves bytes until the momentary end, or, once the first pass is over, for as long as a round
-   * takes: a source that changes as fast as it is read has no end.
+   * Moves bytes until the momentary end, or, as a source that changes as fast as it is read has none,
+   * until as many moved as were announced at the beginning. So a round that leaves less than it found
+   * is progress, however slow the way is.
    */
   async #drain(first: boolean): Promise<PrecopyInfo> {
-    const until = this.#run.now() + ROUND_MS;
     const announced = await this.#info();
     const total = this.#bytes + announced.initialBytes + announced.dirtyBytes;
     for (;;) {
@@ -179,7 +179,9 @@ class PrecopyRounds {
       this.#bytes += bytes;
       this.#busyMs += this.#run.now() - startedAt;
       this.#run.moved(this.#bytes, Math.max(total, this.#bytes));
-      if (!first && this.#run.now() > until) return await this.#info();
+      if (this.#bytes < total) continue;
+      const info = await this.#info();
+      if (!first || info.initialBytes === 0) return info;
     }
   }
 

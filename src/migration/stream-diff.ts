@@ -107,7 +107,9 @@ class Comparison {
     let differing = 0;
     for (const part of sideBySide(left, right)) {
       const { start, end } = part;
-      if (part.a !== undefined && part.b !== undefined)
+      const absent = part.a === undefined ? this.#a : part.b === undefined ? this.#b : undefined;
+      const zeros = absent?.precopied === true && some.type === PACKET_TYPE.VRAM;
+      if (absent === undefined || zeros)
         differing += await this.#compare(some, part.a, part.b, { start, end }, run);
       else {
         differing += end - start;
@@ -122,8 +124,8 @@ class Comparison {
 
   async #compare(
     resource: StateResource,
-    a: number,
-    b: number,
+    a: number | undefined,
+    b: number | undefined,
     { start, end }: { readonly start: number; readonly end: number },
     run: DifferenceRun,
   ): Promise<number> {
@@ -133,8 +135,8 @@ class Comparison {
       const size = Math.min(PIECE, end - at);
       const left = this.#pieceA.subarray(0, size);
       const right = this.#pieceB.subarray(0, size);
-      await this.#a.file.readAt(left, a + at - start);
-      await this.#b.file.readAt(right, b + at - start);
+      await read(this.#a.file, left, a, at - start);
+      await read(this.#b.file, right, b, at - start);
       if (resource.type === PACKET_TYPE.GGTT) {
         maskVfids(left);
         maskVfids(right);
@@ -178,6 +180,17 @@ class Comparison {
     if (this.#differences.length < this.#options.limit) this.#differences.push(difference);
     else this.#omitted++;
   }
+}
+
+/** Reads what lies `at` bytes behind `from`, zeros where nothing is. */
+async function read(
+  file: StreamFile,
+  into: Uint8Array,
+  from: number | undefined,
+  at: number,
+): Promise<void> {
+  if (from === undefined) into.fill(0);
+  else await file.readAt(into, from + at);
 }
 
 /** Clears the VFID field of every PTE; restoring writes the target's own. */

@@ -7,6 +7,7 @@ import { decodeDescriptor, descriptorDevice } from './descriptor.ts';
 import { ExtentMap } from './extents.ts';
 import { walkPackets } from './packet-walk.ts';
 import type { StreamFile } from './stream-file.ts';
+import { StreamTally } from './stream-tally.ts';
 
 /** The bytes of one kind of state of one GT. */
 export interface StateResource {
@@ -24,6 +25,8 @@ export interface StreamState {
   readonly resources: ReadonlyMap<number, StateResource>;
   /** Fields of the descriptors, the last one of a name, as people write them. */
   readonly fields: ReadonlyMap<string, string>;
+  /** True when the VF ran while its VRAM was saved: what of it is not there is zero. */
+  readonly precopied: boolean;
   /** Ids of the GTs that are media GTs; undefined when the device is not known. */
   readonly mediaGts: ReadonlySet<number> | undefined;
 }
@@ -49,12 +52,14 @@ export async function mapState(file: StreamFile): Promise<StreamState> {
   const resources = new Map<number, StateResource>();
   const fields = new Map<string, string>();
   let deviceId: number | undefined;
+  const tally = new StreamTally();
   const rules = new StreamRules({});
   try {
     for await (const { header, packet, offset } of walkPackets(file, rules)) {
       if (packet >= PACKETS_MAX)
         throw new Fault('E2BIG', `${file.path} has more than ${PACKETS_MAX} packets`);
       const position = offset + PACKET_HEADER_SIZE;
+      tally.add(header);
       if (header.type === PACKET_TYPE.DESCRIPTOR) {
         const payload = new Uint8Array(header.size);
         // A payload that is cut is found by the next step of the walk.
@@ -73,7 +78,13 @@ export async function mapState(file: StreamFile): Promise<StreamState> {
   }
   const gts = deviceId === undefined ? undefined : platformOfDevice(deviceId)?.gts;
   const media = gts?.filter(({ type }) => type === 'media').map(({ id }) => id);
-  return { file, resources, fields, mediaGts: media === undefined ? undefined : new Set(media) };
+  return {
+    file,
+    resources,
+    fields,
+    precopied: tally.precopied,
+    mediaGts: media === undefined ? undefined : new Set(media),
+  };
 }
 
 function put(

@@ -45,6 +45,7 @@ export class StreamTally {
   readonly #totals = new Map<number, Total>();
   readonly #warnings: StreamWarning[] = [];
   readonly #vram = new RangeSet();
+  #precopied = false;
 
   /** Takes a header that the rules accepted. */
   add(header: PacketHeader): void {
@@ -61,12 +62,24 @@ export class StreamTally {
     total.bytes += size;
     if (type > PACKET_TYPE.VRAM)
       this.#warn('skipped', `a packet of unknown type ${type} is skipped, with ${size} bytes`);
-    if (type === PACKET_TYPE.VRAM && this.#vram.add(offset, offset + size))
+    if (type === PACKET_TYPE.VRAM && !this.#has(PACKET_TYPE.GUC, gt)) this.#precopied = true;
+    const twice = type === PACKET_TYPE.VRAM && this.#vram.add(offset, offset + size);
+    if (twice && !this.#precopied)
       this.#warn('twice', `VRAM at 0x${offset.toString(16)} comes twice; the later bytes stay`);
     if (type === PACKET_TYPE.GUC && size % 4 !== 0)
       this.#warn('rounded', `the last ${size % 4} bytes of GT ${gt}'s GuC state are dropped`);
     if (PER_GT.some((resource) => resource.type === type) && total.packets > 1)
       this.#warn('twice', `${total.resource} of GT ${gt} comes twice; the later one stays`);
+  }
+
+  /**
+   * True when VRAM began to come before the state of its GT, as it does of a VF that is saved while it
+   * runs, and only then: what of VRAM does not come is zero, and what comes twice has changed.
+   *
+   * Source: xe_gt_sriov_pf_control.c:pf_handle_vf_save (GUC, GGTT, MMIO, VRAM); docs/precopy.md.
+   */
+  get precopied(): boolean {
+    return this.#precopied;
   }
 
   /** The totals, in the order that the resources first came. */
@@ -98,7 +111,7 @@ export class StreamTally {
   }
 
   #holes({ vramSize, gts }: StreamTarget): StreamWarning[] {
-    if (!this.#vram.exact) return [];
+    if (!this.#vram.exact || this.#precopied) return [];
     // Of a discrete part the size may not be known, but it has VRAM.
     if (vramSize === undefined && gts !== undefined && this.#vram.end === 0)
       return [{ kind: 'missing', text: 'no VRAM packet: all of the VRAM is lost' }];

@@ -26,6 +26,8 @@ export interface VerifyReport {
   };
   readonly resources: readonly ResourceTotal[];
   /** What Linux accepts and yet loses. */
+  /** True when the VF ran while its VRAM was saved: what of it did not come is zero. */
+  readonly precopied: boolean;
   readonly warnings: readonly StreamWarning[];
   /** What could not be judged, one sentence each. */
   readonly unchecked: readonly string[];
@@ -121,6 +123,7 @@ export class StreamVerifier {
         deviceId,
         revisionId,
       },
+      precopied: this.#tally.precopied,
       resources: this.#tally.totals(),
       warnings: this.#tally.warnings(this.#target),
       unchecked: this.#unchecked(),
@@ -163,7 +166,7 @@ export class StreamVerifier {
       unchecked.push(`${this.#early} packets came before the descriptor that names the device`);
     if (ggttSize === undefined) unchecked.push("the target's GGTT size is not known");
     if (vramSize === undefined) unchecked.push("the target's VRAM size is not known");
-    if (!this.#tally.vramExact)
+    if (!this.#tally.vramExact && !this.#tally.precopied)
       unchecked.push('the VRAM came in too many parts to tell whether all of it came');
     if (gts?.every(({ gucStateSize }) => gucStateSize !== undefined) !== true)
       unchecked.push('the GuC state was not judged: its size is the business of firmware');

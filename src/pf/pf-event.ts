@@ -1,5 +1,6 @@
 import type { Fault } from '../base/fault.ts';
 import type { VfThreshold } from '../xe/guc/pf-actions.ts';
+import type { VramLastPass } from './ports.ts';
 
 /** What the control of a VF on one GT came to. */
 export type ControlOutcome =
@@ -32,6 +33,8 @@ export type PfEvent =
       readonly gt: number;
       readonly packetType: number;
     }
+  /** A VF that was saved while it ran stands still, and what changed last was found. */
+  | ({ readonly type: 'precopy-stopped'; readonly vfid: number } & VramLastPass)
   /** A VF's driver agreed on a version of the VF/PF interface. */
   | {
       readonly type: 'handshake';

@@ -9,7 +9,7 @@ import type { StreamTarget } from '../xe/migration-stream.ts';
 import type { PrecopyProgress } from '../xe-vfio-pci/xe-sriov-vfio.ts';
 import { abortSave, saveSize } from './control-data.ts';
 import type { PfControl } from './pf-control.ts';
-import type { PfDevicePort, VramObject } from './ports.ts';
+import type { PfDevicePort, VramLastPass, VramObject } from './ports.ts';
 import { PrecopySession, type TrackedVram } from './precopy-session.ts';
 import { RestoreSession } from './restore-session.ts';
 import { SaveSession, STREAM_FRAME_SIZE } from './save-session.ts';
@@ -44,6 +44,8 @@ export interface PfMigrationOptions {
   readonly device: PfDevicePort;
   readonly control: PfControl;
   readonly resources: VfResources;
+  /** Told how the last changes of a VF were found that was saved while it ran. */
+  readonly onPrecopyStopped?: (vfid: number, pass: VramLastPass) => void;
 }
 
 /** The migration of all VFs. */
@@ -52,9 +54,11 @@ export class PfMigration {
   readonly #device: PfDevicePort;
   readonly #control: PfControl;
   readonly #resources: VfResources;
+  readonly #onPrecopyStopped: (vfid: number, pass: VramLastPass) => void;
   readonly #vfs = new Map<number, VfMigration>();
 
-  constructor({ device, control, resources }: PfMigrationOptions) {
+  constructor({ device, control, resources, onPrecopyStopped }: PfMigrationOptions) {
+    this.#onPrecopyStopped = onPrecopyStopped ?? (() => {});
     this.unsupportedReason = migrationUnsupportedReason(device);
     this.#device = device;
     this.#control = control;
@@ -122,10 +126,11 @@ export class PfMigration {
   async finishPrecopy(vfid: number): Promise<void> {
     const vf = this.vf(vfid);
     const save = vf.precopied;
-    await save?.precopy.stop();
+    const passes = (await save?.precopy.stop()) ?? [];
     if (save === undefined || vf.precopied !== save)
       throw new Fault('ENODEV', `the pre-copy of VF${vfid} has ended`);
     this.#control.triggerSave(vfid, true);
+    for (const pass of passes) this.#onPrecopyStopped(vfid, pass);
   }
 
   /** Begins to save a paused VF. @throws {Fault} ENOPKG unsupported, EPERM, EBUSY, EALREADY */

@@ -62,6 +62,12 @@ export class PfService {
     return this.#versions.get(vfid);
   }
 
+  /** Goes on with what a VF's driver agreed on with another PF, undefined for nothing. */
+  carry(vfid: number, version: RelayVersion | undefined): void {
+    if (version === undefined) this.#versions.delete(vfid);
+    else this.#versions.set(vfid, negotiateVersion(version));
+  }
+
   /** Forgets what a VF's driver agreed on. */
   reset(vfid: number): void {
     this.#versions.delete(vfid);

@@ -97,6 +97,17 @@ export interface VramChanges {
   readonly staleMs: number | undefined;
 }
 
+/** How the last pass over VRAM that others have mapped found what changed. */
+export interface VramLastPass {
+  /** By comparing only what is in page tables of others, or all that was ever written. */
+  readonly find: 'page-tables' | 'digests';
+  /** Why not by page tables. */
+  readonly because?: string;
+  readonly ms: number;
+  /** Bytes that were read. */
+  readonly comparedBytes: number;
+}
+
 /**
  * The changes of a VRAM object while its VF is saved running. What was not sent is zero: the other
  * end begins with cleared VRAM.
@@ -116,8 +127,12 @@ export interface VramTracking {
    * @throws {Fault} EIO when looking for changes failed
    */
   next(max: number): VramPiece | undefined;
-  /** The VF stands still: finds all that differs. @throws {Fault} EIO */
-  stop(): Promise<void>;
+  /**
+   * The VF stands still: finds all that differs.
+   * @returns how; undefined when no pass was needed
+   * @throws {Fault} EIO
+   */
+  stop(): Promise<VramLastPass | undefined>;
   /** The VF runs on after {@link stop}. */
   resume(): void;
   /** After {@link stop}: what {@link next} is still to give. */

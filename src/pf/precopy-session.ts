@@ -9,7 +9,7 @@
 import { PACKET_HEADER_SIZE, PACKET_TYPE, PACKET_VERSION } from '../xe/migration-packet.ts';
 import type { PrecopyProgress } from '../xe-vfio-pci/xe-sriov-vfio.ts';
 import type { VfPacket } from './packet-ring.ts';
-import type { VramTracking } from './ports.ts';
+import type { VramLastPass, VramTracking } from './ports.ts';
 
 /** The VRAM of a VF on one tile, and which GT its packets name. */
 export interface TrackedVram {
@@ -88,11 +88,20 @@ export class PrecopySession {
     return undefined;
   }
 
-  /** The VF stands still: finds what is left. @throws {Fault} EIO; the VF may then run on */
-  async stop(): Promise<void> {
+  /**
+   * The VF stands still: finds what is left.
+   * @returns how, of each VRAM that needed a pass
+   * @throws {Fault} EIO; the VF may then run on
+   */
+  async stop(): Promise<readonly VramLastPass[]> {
+    const passes: VramLastPass[] = [];
     try {
-      for (const { tracking } of this.#vrams) await tracking.stop();
+      for (const { tracking } of this.#vrams) {
+        const pass = await tracking.stop();
+        if (pass !== undefined) passes.push(pass);
+      }
       this.#stopped = true;
+      return passes;
     } catch (error) {
       for (const { tracking } of this.#vrams) tracking.resume();
       throw error;

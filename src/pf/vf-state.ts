@@ -8,7 +8,8 @@ import { dataView, TWO_32 } from '../base/int.ts';
 import { hxgRequest } from '../xe/guc/hxg.ts';
 import { PF2GUC_ACTION, SAVE_RESTORE_OPCODE } from '../xe/guc/pf-actions.ts';
 import { MMIO_PAYLOAD_SIZE } from '../xe/migration-packet.ts';
-import { GGTT_PAGE_SIZE, GGTT_PTE_SIZE, pteVfid, withVfid } from '../xe/pte.ts';
+import { GGTT_PAGE_SIZE, GGTT_PTE_SIZE, pteVfid } from '../xe/pte.ts';
+import { copyPtes, findForeignPte, PTE_PIECE } from '../xe/pte-run.ts';
 import type { GgttPort, GtPort, GucPort } from './ports.ts';
 
 /** A part of a GGTT, bytes. */
@@ -86,20 +87,38 @@ export function restoreGuc(guc: GucPort, vfid: number, state: Uint8Array): void 
   }
 }
 
+/** The PTEs of a region in pieces, each with room for them; the room is the same for all whole ones. */
+function* piecesOf({ start, size }: GgttRegion): Generator<{
+  readonly ptes: Uint32Array;
+  /** Index of the first of them. */
+  readonly first: number;
+  /** GGTT address of the first of them. */
+  readonly address: number;
+}> {
+  const count = size / GGTT_PAGE_SIZE;
+  let ptes = new Uint32Array(2 * Math.min(PTE_PIECE, count));
+  for (let first = 0; first < count; first += PTE_PIECE) {
+    if (count - first < PTE_PIECE) ptes = new Uint32Array(2 * (count - first));
+    yield { ptes, first, address: start + first * GGTT_PAGE_SIZE };
+  }
+}
+
 /**
  * Saves the PTEs of a VF's GGTT with their VFID fields zeroed.
  * @throws {Fault} EPERM when a PTE belongs to another function
  */
 export function saveGgtt(ggtt: GgttPort, vfid: number, region: GgttRegion): Uint8Array {
-  const ptes = new Uint32Array(pteBytes(region.size) / 4);
-  ggtt.readPtes(region.start, ptes);
-  for (let at = 0; at < ptes.length; at += 2) {
-    const low = ptes[at] as number;
-    if (pteVfid(low) !== vfid)
-      throw new Fault('EPERM', `PTE ${at / 2} of VF${vfid} belongs to function ${pteVfid(low)}`);
-    ptes[at] = withVfid(low, 0);
+  const saved = new Uint32Array(pteBytes(region.size) / 4);
+  for (const { ptes, first, address } of piecesOf(region)) {
+    ggtt.readPtes(address, ptes);
+    const foreign = findForeignPte(ptes, vfid);
+    if (foreign >= 0) {
+      const owner = pteVfid(ptes[2 * foreign] as number);
+      throw new Fault('EPERM', `PTE ${first + foreign} of VF${vfid} belongs to function ${owner}`);
+    }
+    copyPtes(ptes, saved.subarray(2 * first, 2 * first + ptes.length), 0);
   }
-  return new Uint8Array(ptes.buffer);
+  return new Uint8Array(saved.buffer);
 }
 
 /**
@@ -114,10 +133,12 @@ export function restoreGgtt(
 ): void {
   if (payload.length !== pteBytes(region.size))
     throw new Fault('EINVAL', `${payload.length} bytes of PTEs for ${region.size} bytes of GGTT`);
-  const ptes = new Uint32Array(payload.length / 4);
-  new Uint8Array(ptes.buffer).set(payload);
-  for (let at = 0; at < ptes.length; at += 2) ptes[at] = withVfid(ptes[at] as number, vfid);
-  ggtt.writePtes(region.start, ptes);
+  for (const { ptes, first, address } of piecesOf(region)) {
+    const from = first * GGTT_PTE_SIZE;
+    new Uint8Array(ptes.buffer).set(payload.subarray(from, from + 4 * ptes.length));
+    copyPtes(ptes, ptes, vfid);
+    ggtt.writePtes(address, ptes);
+  }
 }
 
 /** Saves the flag registers of a VF on one GT. */

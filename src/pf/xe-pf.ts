@@ -65,7 +65,13 @@ export class XePf {
       .sort((a, b) => a.id - b.id);
     this.control = new PfControl(gts.map(({ control }) => control));
     const { control, provisioning } = this;
-    this.migration = new PfMigration({ device, control, resources: provisioning });
+    this.migration = new PfMigration({
+      device,
+      control,
+      resources: provisioning,
+      onPrecopyStopped: (vfid, pass) =>
+        this.events.emit({ type: 'precopy-stopped', vfid, ...pass }),
+    });
     this.sriovVfio = new SriovVfioExports({
       control,
       migration: this.migration,

@@ -53,6 +53,7 @@ export const libc = {
   mmap: native<Numbers<6>>('mmap', RESULT, [ADDRESS, SIZE, 'int', 'int', FD, RESULT]),
   munmap: native<Numbers<2>>('munmap', 'int', [ADDRESS, SIZE]),
   poll: native<Numbers<3>>('poll', 'int', [ADDRESS, 'ulong', 'int']),
+  pread64: native<Numbers<4>>('pread64', RESULT, [FD, ADDRESS, SIZE, RESULT]),
   prctl: native<Numbers<2>>('prctl', 'int', ['int', 'ulong']),
   read: native<Numbers<3>>('read', RESULT, [FD, ADDRESS, SIZE]),
   // What one message carries fits an int: the kernel moves at most 2 GiB at once.
@@ -60,6 +61,7 @@ export const libc = {
   recvmsg: native<Numbers<3>>('recvmsg', 'int', [FD, ADDRESS, 'int']),
   send: native<Numbers<4>>('send', 'int', [FD, ADDRESS, 'int', 'int']),
   sendmsg: native<Numbers<3>>('sendmsg', 'int', [FD, ADDRESS, 'int']),
+  setpriority: native<Numbers<3>>('setpriority', 'int', ['int', 'uint', 'int']),
   setsockopt: native<Numbers<5>>('setsockopt', 'int', [FD, 'int', 'int', ADDRESS, 'int']),
   shutdown: native<Numbers<2>>('shutdown', 'int', [FD, 'int']),
   socket: native<Numbers<3>>('socket', FD, ['int', 'int', 'int']),

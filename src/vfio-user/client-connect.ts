@@ -65,12 +65,28 @@ function checkReply(version: VersionMessage): void {
     throw new Fault('EPROTO', 'the server announces transfers above 64 MiB');
 }
 
+/** A connection on which nothing was said yet. */
+export interface OpenedLink {
+  /**
+   * Negotiates; once.
+   *
+   * @param capabilities further ones to propose, such as `xe_vfio`
+   * @throws {Fault} EBUSY, ETIMEDOUT, EPROTO, ECONNRESET; the connection is then closed
+   */
+  agree(capabilities?: ClientOptions['capabilities']): Promise<Connected>;
+  /** Ends the connection. Idempotent. */
+  close(): void;
+}
+
 /**
- * Connects and negotiates.
+ * Connects without a word, so that what is said later is answered at once.
  *
- * @throws {Fault} ENOENT, ECONNREFUSED, EACCES, EBUSY, ETIMEDOUT, EPROTO
+ * @throws {Fault} ENOENT, ECONNREFUSED, EACCES, ETIMEDOUT
  */
-export async function connectLink(path: string, options: ClientOptions): Promise<Connected> {
+export async function openLink(
+  path: string,
+  options: Omit<ClientOptions, 'capabilities'>,
+): Promise<OpenedLink> {
   const { timeoutMs = 10_000, slowTimeoutMs = 120_000, pollUs = 0 } = options;
   const maxDataXferSize = options.maxDataXferSize ?? 16 * 2 ** 20;
   const socket = await connectSocket(path, timeoutMs);
@@ -85,9 +101,9 @@ export async function connectLink(path: string, options: ClientOptions): Promise
     twinSocket: options.twinSocket === true ? { supported: true } : undefined,
     role: undefined,
   };
-  try {
+  const agree = async (capabilities: ClientOptions['capabilities']) => {
     const { minor } = PROTOCOL_VERSION;
-    const payload = encodeVersion(minor, proposal, undefined, options.capabilities);
+    const payload = encodeVersion(minor, proposal, undefined, capabilities);
     const reply = await link.request(VFIO_USER.VERSION, (view, at) => {
       new Uint8Array(view.buffer, view.byteOffset).set(payload, at);
       return payload.length;
@@ -96,10 +112,28 @@ export async function connectLink(path: string, options: ClientOptions): Promise
     checkReply(version);
     takeTwin(link, version.capabilities, reply.fds);
     return { link, memory, version, maxDataXferSize, slowTimeoutMs };
-  } catch (error) {
-    link.close();
-    throw error;
-  }
+  };
+  return {
+    agree: async (capabilities) => {
+      try {
+        return await agree(capabilities);
+      } catch (error) {
+        link.close();
+        throw error;
+      }
+    },
+    close: () => link.close(),
+  };
+}
+
+/**
+ * Connects and negotiates.
+ *
+ * @throws {Fault} ENOENT, ECONNREFUSED, EACCES, EBUSY, ETIMEDOUT, EPROTO
+ */
+export async function connectLink(path: string, options: ClientOptions): Promise<Connected> {
+  const { capabilities, ...others } = options;
+  return await (await openLink(path, others)).agree(capabilities);
 }
 
 /** @throws {Fault} EPROTO when the twin socket is announced but is not there */

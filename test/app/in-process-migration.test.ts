@@ -82,6 +82,22 @@ describe.each(['bmg', 'ptl', 'wcl'] as const)('%s', (platform) => {
   });
 });
 
+describe('quanta of an emulated PF', () => {
+  const two = { platform: 'ptl', vfs: 2 } as const;
+
+  test('can differ from VF to VF', async () => {
+    using host = await EmulatedHost.create({ ...two, execQuantaMs: [8, 24] });
+    const quanta = [1, 2].map((vfid) => host.pf.vfConfig(vfid).execQuantumMs);
+    expect(quanta).toEqual([8, 24]);
+  });
+
+  test('are for every VF or for none', async () => {
+    await expect(EmulatedHost.create({ ...two, preemptTimeoutsUs: [8] })).rejects.toThrow(
+      expect.objectContaining({ code: 'EINVAL' }),
+    );
+  });
+});
+
 test('VRAM is refused on an integrated part', async () => {
   await expect(EmulatedHost.create({ platform: 'ptl', vfs: 1, vramSize: MIB })).rejects.toThrow(
     expect.objectContaining({ code: 'EPERM' }),

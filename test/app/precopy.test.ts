@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { EmulatedHost } from '../../src/app/emulated-host.ts';
 import { dataView } from '../../src/base/int.ts';
 import { migrate } from '../../src/migration/session.ts';
+import { save } from '../../src/migration/session-save.ts';
 import { Mapping } from '../../src/sys/mapping.ts';
 import { MIG_STATE } from '../../src/vfio/migration-state.ts';
 import { VFIO_MIGRATION } from '../../src/vfio/uapi.ts';
@@ -289,6 +290,27 @@ test('a VF whose VRAM changes all the while arrives whole, into a target that he
   } finally {
     clearInterval(timer);
   }
+});
+
+test('a VF that changes faster than its state goes over is stopped all the same', async () => {
+  let running = true;
+  let value = 1;
+  const write = async () => {
+    // A way to somewhere else lets others have their turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    value = (value % 255) + 1;
+    if (running)
+      await source.regionWrite(XE_BAR.LMEM, 0, new Uint8Array(VRAM).fill(value), 0, VRAM);
+  };
+  await write();
+  const sink = { write, finish: async () => 'kept', abort: async () => {} };
+  const result = await save({ device: source }, async () => sink, {
+    beforePhase: async (phase) => {
+      if (phase === 'stop') running = false;
+    },
+  });
+  expect(result.kept).toBe('kept');
+  expect(result.rounds.at(-1)?.dirtyBytes).toBeGreaterThan(VRAM / 2);
 });
 
 test('a downtime that cannot be had is refused, and the source runs on', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { configDifferences, configWrites } from '../../src/app/vm-config.ts';
+import { configDifferences, configUndo, configWrites } from '../../src/app/vm-config.ts';
 import { VFIO_PCI_IRQ } from '../../src/vfio/uapi.ts';
 
 /** A device with MSI at 0x50 and MSI-X at 0x70, as its guest left it. */
@@ -42,6 +42,16 @@ describe('the writes that a guest made to configuration space', () => {
     view.setUint32(0x10, 4, true);
     view.setUint16(0x5c, 0, true);
     expect(configDifferences(bytes, writes)).toEqual(['BAR 0', 'MSI data']);
+  });
+
+  it('are undone before others are made: nothing decoded, no address, no interrupt', () => {
+    const undo = configUndo(configWrites(config().bytes, VFIO_PCI_IRQ.MSI));
+    expect(undo.map(({ name, value }) => [name, value])).toEqual([
+      ['COMMAND', 0],
+      ['BAR 0', 0],
+      ['BAR 1', 0],
+      ['MSI control', 0x80],
+    ]);
   });
 
   it('refuse MSI-X', () => {

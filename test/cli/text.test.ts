@@ -4,7 +4,12 @@ import { ERRNO, type ErrnoName } from '../../src/base/errno.ts';
 import { Fault, StreamFault } from '../../src/base/fault.ts';
 import { asFault, EXIT, exitCodeOf, hintOf, UsageFault } from '../../src/cli/exit-codes.ts';
 import { hexDump } from '../../src/cli/hex-dump.ts';
-import { integerOption, sizeListOption, sizeOption } from '../../src/cli/options.ts';
+import {
+  integerListOption,
+  integerOption,
+  sizeListOption,
+  sizeOption,
+} from '../../src/cli/options.ts';
 import { formatDuration, Progress } from '../../src/cli/progress.ts';
 import { formatTable } from '../../src/cli/table.ts';
 
@@ -102,6 +107,9 @@ describe('option values', () => {
     for (const text of ['0', '64', '1.5', '-1', '', 'one'])
       expect(() => count(text)).toThrow('1 to 63');
     expect(() => integerOption(1)('0')).toThrow('from 1 up');
+    expect(integerListOption(100)('8,0,100')).toEqual([8, 0, 100]);
+    for (const text of ['8,', '8,101', ''])
+      expect(() => integerListOption(100)(text)).toThrow('0 to 100');
   });
 });
 

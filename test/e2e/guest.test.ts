@@ -1,5 +1,8 @@
 /** Stock Linux guests with VFs of an emulated PF, out of the guest rig (docs/guest-rig.md). */
+import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { GUEST_PATH } from '../../src/app/guest-initramfs.ts';
+import { guestShell } from '../../src/app/guest-shell.ts';
 import { PLATFORMS } from '../../src/xe/platforms.ts';
 import {
   failures,
@@ -14,6 +17,8 @@ import { lastDocument, runCli } from './cli.ts';
 const EXERCISER_TIMEOUT_MS = 900_000;
 /** Cases that show in a second that a VF works. */
 const QUICK = 'query,store';
+/** Turns of the two VFs on the engines. */
+const QUANTA_MS = [8, 24] as const;
 
 describe.each(['ptl', 'bmg'] as const)('a stock guest with two %s VFs', (platform) => {
   const { discrete } = PLATFORMS[platform];
@@ -22,7 +27,7 @@ describe.each(['ptl', 'bmg'] as const)('a stock guest with two %s VFs', (platfor
 
   beforeAll(async () => {
     if (!hasRig) return;
-    pf = await ServedPf.start(platform, 2);
+    pf = await ServedPf.start(platform, 2, ['--exec-quantum', QUANTA_MS.join(',')]);
   });
 
   afterAll(async () => {
@@ -86,6 +91,21 @@ describe.each(['ptl', 'bmg'] as const)('a stock guest with two %s VFs', (platfor
     expect(results.map(({ ok }) => ok)).toEqual([true, true]);
   });
 
+  it('gives both their shares of an engine', async (context) => {
+    needRig(context);
+    const devices = [0, 1].map(
+      (index) => `--device /dev/dri/${running().device(index).renderNode}`,
+    );
+    const output = await running().must(`${GUEST_PATH.EXERCISER} --spin 3 ${devices.join(' ')}`);
+    const laps = [...output.matchAll(/^laps \S+ (\d+)$/gm)].map(([, count]) => Number(count));
+    expect(laps).toHaveLength(2);
+    const [first = 0, second = 0] = laps;
+    const ratio = second / first / (QUANTA_MS[1] / QUANTA_MS[0]);
+    // With equal shares it would be 0.33.
+    expect(ratio).toBeGreaterThan(0.6);
+    expect(ratio).toBeLessThan(1.6);
+  });
+
   it('lets go of a VF and takes it back ten times, and the other VF works on', async (context) => {
     needRig(context);
     await running().session.mark('rebind');
@@ -111,6 +131,18 @@ describe.each(['ptl', 'bmg'] as const)('a stock guest with two %s VFs', (platfor
     const results = await Promise.all([0, 1].map((index) => running().exercise(index, QUICK)));
     expect(results.flatMap(failures)).toEqual([]);
     await running().expectCleanLog();
+  });
+
+  it('gives a shell on its console', async (context) => {
+    needRig(context);
+    const input = new PassThrough();
+    const output = new PassThrough();
+    const shell = guestShell(running().session, { input, output, columns: 132, rows: 43 });
+    input.end('stty size; echo $((6 * 7)) in $(tty)\nexit\n');
+    await shell;
+    const text = output.setEncoding('utf8').read() as string;
+    expect(text).toContain('43 132');
+    expect(text).toContain('42 in /dev/ttyS0');
   });
 
   it('switches itself off', async (context) => {

@@ -9,6 +9,7 @@ import { memfdMappings, openDescriptors, openMemfds } from '../support/process-r
 import { QemuProcess, type QmpPciDevice } from '../support/qemu-process.ts';
 import { ServeProcess } from '../support/serve-process.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { runCli } from './cli.ts';
 
 const DEVICE_ID = 'vf';
 const VRAM_BYTES = 256 * 2 ** 20;
@@ -193,6 +194,21 @@ describe.each(CASES.map((each) => [each.platform, each] as const))(
       );
       const inServer = memfdMappings(server.pid).filter(({ inode }) => guestMemory.has(inode));
       expect(inServer.length).toBeGreaterThan(0);
+    });
+
+    it('shows who maps the VRAM, so that a pre-copy need not compare all of it', async (context) => {
+      needRig(context);
+      const { server, qemu } = running();
+      const [, vram] = expected.bars;
+      if (vram === undefined) return context.skip('this VF has no VRAM');
+      await assignedDevice(qemu);
+      const file = join(directory, 'vf.xevf');
+      const saved = await runCli(['save', socket, file, '--resume', '--json']);
+      expect(saved.code).toBe(0);
+      const line = server.log.split('\n').find((text) => text.includes('precopy-stopped'));
+      const told = JSON.parse(line ?? '{}') as Record<string, unknown>;
+      if (told['because'] !== 'the kernel moved or reclaimed memory')
+        expect(told).toMatchObject({ find: 'page-tables' });
     });
 
     it('is ready for the next QEMU after SIGKILL, and keeps nothing of the last', async (context) => {

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { Fault } from '../../src/base/fault.ts';
-import { Vram } from '../../src/gpu/vram.ts';
+import { type VfVram, Vram } from '../../src/gpu/vram.ts';
 import { addressOf } from '../../src/sys/mapping.ts';
+import { Memfd } from '../../src/sys/memfd.ts';
 import { MIB, makeGpu, mapBar, QUOTA, readDword, tileOf, writeDword } from './vf-driver.ts';
 
 const open: Array<{ close(): void }> = [];
@@ -21,6 +22,20 @@ describe('VRAM', () => {
     expect(() => vram.assign(2, MIB)).toThrow(RangeError);
     vram.release(1);
     expect(vram.assign(2, 64 * MIB).size).toBe(64 * MIB);
+  });
+
+  it('that was adopted may be mapped by whom the last owner gave it to', async () => {
+    const vram = kept(new Vram(16 * MIB, { threads: 0, budgetPercent: 25 }));
+    vram.assign(1, 2 * MIB);
+    const memory = Memfd.create('given', 2 * MIB);
+    const processor = kept(memory.map());
+    vram.adopt(1, memory)();
+    const tracking = kept(vram.object(1)?.track() as NonNullable<ReturnType<VfVram['track']>>);
+    tracking.begin();
+    expect(tracking.changes()).toMatchObject({ stopMs: undefined });
+    processor.view().fill(1);
+    await tracking.stop();
+    expect(tracking.left().bytes).toBe(2 * MIB);
   });
 
   it('of several GiB has views anywhere, at native addresses', () => {

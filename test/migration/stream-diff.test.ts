@@ -66,6 +66,21 @@ describe('diff', () => {
     expect((await diff(cut, other)).differences).toEqual([]);
   });
 
+  it('takes VRAM that is not there for zero where the VF ran while it was saved', async () => {
+    const zeros = new Uint8Array(4096);
+    const whole = bmgPackets().map((p) =>
+      p.type === 6 && p.offset === 0 ? { ...p, payload: zeros } : p,
+    );
+    const [descriptor, ...rest] = whole;
+    const late = rest.filter(({ type, offset }) => type === 6 && offset === 4096);
+    const others = rest.filter(({ type }) => type !== 6);
+    const precopied = [descriptor, ...late, ...others].flatMap((p) => p ?? []);
+    expect(await diff(whole, precopied)).toMatchObject({ equal: true, differences: [] });
+    const lost = whole.filter(({ type, offset }) => type !== 6 || offset === 4096);
+    expect((await diff(whole, lost)).equal).toBe(false);
+    expect((await diff(bmgPackets(), precopied)).equal).toBe(false);
+  });
+
   it('takes no notice of the VFIDs of the GGTT, but of every other bit', async () => {
     const ggtt = bmgPackets()[2]?.payload ?? new Uint8Array();
     const low = ggtt[16] ?? 0;

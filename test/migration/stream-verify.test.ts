@@ -35,6 +35,15 @@ describe('StreamVerifier', () => {
     });
   });
 
+  it('takes VRAM that does not come for zero where the VF ran while it was saved', () => {
+    const [descriptor, ...rest] = bmgPackets();
+    const vram = { type: 6, payload: pattern(4096), offset: 4096 };
+    const others = rest.filter(({ type }) => type !== 6);
+    const packets = [descriptor, vram, vram, ...others].flatMap((p) => p ?? []);
+    expect(verify(packets, BMG)).toMatchObject({ precopied: true, warnings: [], unchecked: [] });
+    expect(verify(bmgPackets(), BMG).precopied).toBe(false);
+  });
+
   it('adds up the packets of each resource', () => {
     expect(verify(bmgPackets(), BMG).resources).toEqual([
       { resource: 'DESCRIPTOR', tile: 0, gt: 0, packets: 1, bytes: 16 },

@@ -120,7 +120,9 @@ describe('any order of requests, answers and failures', () => {
         for (const [id, { guc }] of device.gts.entries())
           if (control.states(1)[id]?.includes('FLR_WAIT_GUC')) guc.notify(1, VF_NOTIFY.FLR_DONE);
         await device.run(() => Promise.all(pending));
+        // After one that failed a reset answers at once, with its workers still at it, as in Linux.
         await device.run(() => control.resetVf(1));
+        device.jobs.drain();
         await device.must(() => control.resetVf(1));
         expect(control.states(1)).toEqual([[], []]);
         await device.must(() => sriovVfio.suspendDevice(1));
@@ -131,7 +133,19 @@ describe('any order of requests, answers and failures', () => {
         await device.must(() => sriovVfio.resumeDevice(1));
         expect(device.gts.map(({ guc }) => guc.heldBuffers)).toEqual([0, 0]);
       }),
-      { numRuns: 200 },
+      {
+        numRuns: 200,
+        examples: [
+          [
+            [
+              ['pause', 0],
+              ['flr-event', 0],
+              ['break', 0],
+              ['run-one', 0],
+            ],
+          ],
+        ],
+      },
     );
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../src/base/fault.ts';
 import type { PfEvent } from '../../src/pf/pf-event.ts';
-import { negotiateVersion } from '../../src/pf/pf-service.ts';
+import { negotiateVersion, PfService } from '../../src/pf/pf-service.ts';
 import { HXG_ORIGIN, HXG_TYPE, hxgEvent, hxgRequest, hxgType } from '../../src/xe/guc/hxg.ts';
 import {
   CTB_MAX_DWORDS,
@@ -142,6 +142,18 @@ describe('the PF service', () => {
     expect(service.version(5)).toBeUndefined();
   });
 
+  it('goes on with what was agreed on elsewhere, if it speaks that', () => {
+    const { service } = new Conversation().device.pf;
+    service.carry(5, { major: 1, minor: 0 });
+    expect(service.version(5)).toEqual({ major: 1, minor: 0 });
+    expect(() => service.carry(5, { major: 0, minor: 1 })).toThrow(
+      expect.objectContaining({ code: 'EPERM' }),
+    );
+    expect(service.version(5)).toEqual({ major: 1, minor: 0 });
+    service.carry(5, undefined);
+    expect(service.version(5)).toBeUndefined();
+  });
+
   it('refuses a malformed handshake', () => {
     const vf = new Conversation();
     expect(vf.ask(hxgRequest(VF2PF_ACTION.HANDSHAKE))).toEqual(REFUSED);
@@ -209,5 +221,20 @@ describe('the PF service', () => {
     expect(counts).toEqual([7, 8, 8, 10, 13, 14, 15]);
     const unknown = () => new GoldenDevice('ptl', { device: { graphicsVerx100: 1250 } });
     expect(unknown).toThrowError(expect.objectContaining({ code: 'ENOPKG' }));
+  });
+});
+
+describe('a VF that was moved here', () => {
+  const query = [hxgRequest(VF2PF_ACTION.QUERY_RUNTIME, 1), 0];
+
+  it('goes on with what its driver agreed on elsewhere, or with nothing', () => {
+    const service = new PfService(3000, () => {});
+    const gt = { id: 0, readRegister: () => 0 } as unknown as Parameters<PfService['process']>[0];
+    expect(() => service.process(gt, 1, query)).toThrow('has not agreed');
+    service.carry(1, { major: 1, minor: 0 });
+    expect(service.version(1)).toEqual({ major: 1, minor: 0 });
+    expect(() => service.process(gt, 1, query)).not.toThrow();
+    service.carry(1, undefined);
+    expect(() => service.process(gt, 1, query)).toThrow('has not agreed');
   });
 });

@@ -33,15 +33,22 @@ export class ServedPf {
     this.server = server;
   }
 
-  static async start(platform: string, vfs: number): Promise<ServedPf> {
+  /** @param more options of `xe-vfio serve` */
+  static async start(
+    platform: string,
+    vfs: number,
+    more: readonly string[] = [],
+  ): Promise<ServedPf> {
     const directory = mkdtempSync(join(tmpdir(), 'xe-vfio-pf-'));
-    const vram = platform === 'bmg' ? ['--vram', '1G'] : [];
+    // Enough for a page of 1 GiB beside what the driver needs.
+    const vram = platform === 'bmg' ? ['--vram', '3G'] : [];
     const vf = ['--vfs', String(vfs), '--vf', 'all'];
     const socket = join(directory, 'vf%d.sock');
     const server = await ServerProcess.start([
       ...['--platform', platform, '--socket', socket],
       ...vf,
       ...vram,
+      ...more,
     ]);
     return new ServedPf(directory, server);
   }

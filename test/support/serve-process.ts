@@ -13,10 +13,12 @@ const LISTENING = '00010000';
 export class ServeProcess {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
+  readonly #log: () => string;
 
-  private constructor(child: ChildProcess, ended: Promise<void>) {
+  private constructor(child: ChildProcess, ended: Promise<void>, log: () => string) {
     this.#child = child;
     this.#ended = ended;
+    this.#log = log;
   }
 
   /** Starts `xe-vfio serve` and returns when it listens; rejects with what it said when it ended. */
@@ -45,12 +47,17 @@ export class ServeProcess {
       await ended;
       throw error;
     }
-    return new ServeProcess(child, ended);
+    return new ServeProcess(child, ended, () => said);
   }
 
   get pid(): number {
     if (this.#child.pid === undefined) throw new Error('xe-vfio serve was not started');
     return this.#child.pid;
+  }
+
+  /** What it logged so far. */
+  get log(): string {
+    return this.#log();
   }
 
   /** Asks it to end, and ends it the hard way when it does not. */

@@ -65,6 +65,23 @@ describe('MigrationSession', () => {
     expect(session.active).toBe(false);
   });
 
+  test('a fenced device runs for nobody, and gives its state to nobody, before it was reset', async () => {
+    const { session, a, b } = setUp();
+    await expect(session.fence()).rejects.toMatchObject({ code: 'EINVAL' });
+    await session.setState(a, STOP);
+    await session.fence();
+    for (const state of [RUNNING, STOP_COPY, RESUMING])
+      await expect(session.setState(a, state)).rejects.toMatchObject({ code: 'EPERM' });
+    await session.drop(a);
+    await expect(session.setState(b, RUNNING)).rejects.toMatchObject({ code: 'EPERM' });
+    await session.afterReset(b);
+    await session.setState(b, STOP_COPY);
+    await session.setState(b, STOP);
+    await session.fence();
+    session.unfence();
+    await session.setState(b, RUNNING);
+  });
+
   test('data is there in its direction, for its holder, while the state has it', async () => {
     const { device, session, a, b } = setUp();
     expect(() => session.data(a, 'read')).toThrow(expect.objectContaining({ code: 'EINVAL' }));

@@ -17,8 +17,8 @@ interface BenchRow {
   readonly yardstickName: string;
   /** Ours to the yardstick. */
   readonly ratio: number | undefined;
-  /** The ratio to reach. */
-  readonly reach: number;
+  /** The ratio to reach; undefined for a row that only shows. */
+  readonly reach?: number | undefined;
   readonly better: 'lower' | 'higher';
 }
 
@@ -82,13 +82,15 @@ const COLUMNS = [
 function cells(row: BenchRow): string[] {
   const { ratio, reach, better } = row;
   const reached =
-    ratio === undefined ? '' : verdict(better === 'lower' ? ratio <= reach : ratio >= reach);
+    ratio === undefined || reach === undefined
+      ? ''
+      : verdict(better === 'lower' ? ratio <= reach : ratio >= reach);
   return [
     row.name,
     quantity(row.ours, row.unit),
     row.yardstick === undefined ? '-' : quantity(row.yardstick, row.unit),
     ratio === undefined ? '-' : ratio.toFixed(2),
-    `${better === 'lower' ? '<=' : '>='} ${reach}`,
+    reach === undefined ? '' : `${better === 'lower' ? '<=' : '>='} ${reach}`,
     reached,
     row.yardstickName,
   ];

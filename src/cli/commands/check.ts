@@ -66,8 +66,11 @@ function document({ compatible, forecast, ...result }: Checked): object {
   };
 }
 
-function forecastDocument({ downtimeMs, totalMs, ...rest }: Forecast): object {
-  return { ...rest, downtimeMs: roundMs(downtimeMs), totalMs: roundMs(totalMs) };
+function forecastDocument({ downtimeMs, totalMs, stopMs, staleMs, ...rest }: Forecast): object {
+  const known = Object.entries({ downtimeMs, totalMs, stopMs, staleMs }).filter(
+    (entry): entry is [string, number] => entry[1] !== undefined,
+  );
+  return { ...rest, ...Object.fromEntries(known.map(([key, ms]) => [key, roundMs(ms)])) };
 }
 
 function forecastLines(told: Forecast): string[] {

@@ -32,7 +32,7 @@ export function define(command: Command, context: CommandContext): void {
     .option('--vfs <count>', 'VFs of one PF, all in this guest', integerOption(1, 28), 1)
     .option('--smp <count>', "the guest's CPUs (default: 1)", integerOption(1, 64))
     .option('--memory <size>', "the guest's memory (default: 2G)", sizeOption)
-    .option('--vram <size>', 'VRAM of each VF on bmg (default: 1G)', sizeOption)
+    .option('--vram <size>', 'VRAM of each VF on bmg (default: 3G, or a fair share)', sizeOption)
     .option('--exercise [list]', 'run the GPU exerciser: these cases, parted by commas, or all')
     .option('--shell', 'give this terminal to a shell in the guest at the end')
     .option('--stats', 'show what each VF was made to do')

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { moveVm } from '../../app/vm-move.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { integerOption } from '../options.ts';
-import { showVmMove, vmMoveDocument, vmMoveLines } from '../vm-output.ts';
+import { showVm, vmMoveDocument, vmMoveLines } from '../vm-output.ts';
 
 interface MigrateVmFlags {
   readonly from: string;
@@ -41,7 +41,7 @@ export function define(command: Command, context: CommandContext): void {
     .action(async (flags: MigrateVmFlags) => {
       context.doing = `migrate-vm from ${flags.from} to ${flags.to}`;
       const { maxDowntime, ...options } = flags;
-      const view = showVmMove(context);
+      const view = showVm(context);
       try {
         const result = await moveVm({ ...options, ...view, maxDowntimeMs: maxDowntime });
         context.output.result(vmMoveDocument(result), () => vmMoveLines(result));

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { enabledVfs } from '../../app/linux-host.ts';
 import { ServedHost, type VfStatus } from '../../app/serve.ts';
 import { answerParent } from '../../app/serve-ipc.ts';
-import { type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
+import { PRECOPY_FINDS, type ServeSettings, serveVfs } from '../../app/serve-settings.ts';
 import { type CommandContext, examples } from '../command.ts';
 import { counterLines } from '../counter-output.ts';
 import { UsageFault } from '../exit-codes.ts';
@@ -59,14 +59,14 @@ export function define(command: Command, context: CommandContext): void {
     .option('--contexts <count>', 'GuC contexts of each VF', integerOption(1))
     .option('--doorbells <count>', 'GuC doorbells of each VF', integerOption(0))
     .option(
-      '--exec-quantum <ms,...>',
-      'time slice of each VF on the engines, the last one for all others (16)',
-      integerListOption(0, MAX_EXEC_QUANTUM_MS),
+      '--exec-quantum <ms>',
+      "each VF's turn on the engines, ms; for VFs that differ one for each, parted by commas",
+      integerListOption(MAX_EXEC_QUANTUM_MS),
     )
     .option(
-      '--preempt-timeout <us,...>',
-      'what a VF has to leave them at its end, in the same way (16000)',
-      integerListOption(0, MAX_PREEMPT_TIMEOUT_US),
+      '--preempt-timeout <us>',
+      'how long its contexts may take to leave them, microseconds; the same way',
+      integerListOption(MAX_PREEMPT_TIMEOUT_US),
     )
     .option('--guc-version <version>', 'firmware that the GuCs claim to be, such as 70.54.0')
     .option('--device-id <id>', 'PCI device id, such as 0xe20b', integerOption(0, 0xffff))
@@ -81,6 +81,14 @@ export function define(command: Command, context: CommandContext): void {
       'percent of a core that looking for changed VRAM may take while a VF is pre-copied (25)',
       integerOption(1, 100 * MAX_CORES),
     )
+    .addOption(
+      new Option(
+        '--precopy-find <way>',
+        "find VRAM that a processor changed by page tables, by digests of all of it, or by page tables where the VMM's mappings can be seen",
+      )
+        .choices(PRECOPY_FINDS)
+        .default('auto'),
+    )
     .option('--linux-flags', "exactly Linux's migration flags: no pre-copy")
     .option(
       '--takeover <socket>',
@@ -91,6 +99,7 @@ export function define(command: Command, context: CommandContext): void {
   examples(command, [
     'xe-vfio serve --platform bmg --vram 1G --socket /run/vf1.sock',
     'xe-vfio serve --platform ptl --vfs 7 --vf all --socket /run/vf%d.sock',
+    'xe-vfio serve --platform ptl --vfs 2 --vf all --exec-quantum 8,24 --socket /run/vf%d.sock',
     'xe-vfio serve --takeover /run/vf1.sock',
     'xe-vfio serve --pf 0000:03:00.0 --vf 1 --socket /run/vf1.sock',
   ]);
@@ -193,8 +202,7 @@ function vfOption(
 
 /** What only an emulated GPU is told; a real one is provisioned. */
 const EMULATED_ONLY: readonly (keyof ServeFlags)[] = [
-  ...(['vram', 'ggtt', 'contexts', 'doorbells'] as const),
-  ...(['execQuantum', 'preemptTimeout'] as const),
+  ...(['vram', 'ggtt', 'contexts', 'doorbells', 'execQuantum', 'preemptTimeout'] as const),
   ...(['gucVersion', 'deviceId', 'revision', 'stats', 'pfs'] as const),
 ];
 

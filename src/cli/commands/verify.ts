@@ -77,6 +77,9 @@ function accepted(file: string, report: VerifyAccepted): string[] {
     ['format', report.format],
     ['stream', `${formatSize(report.bytes)} in ${report.packets} packets`],
     ['device', deviceText(device)],
+    ...(report.precopied
+      ? [['saved', 'while the VF ran: VRAM that did not come is zero'] as const]
+      : []),
   ]);
   const rows = report.resources.map(({ resource, tile, gt, packets, bytes }) => [
     resource,

@@ -35,14 +35,13 @@ export class CcsContexts {
 
   /** The VF has been paused: its metadata goes to guest memory, unless what is there is newer. */
   save(session: VfSession): void {
-    if (!session.vf.fixup.ccsOwed) this.#run(session, CONTEXT_TYPE.COMPRESSION_SAVE, 'CCS_SAVE');
+    if (!session.vf.ccsOwed) this.#run(session, CONTEXT_TYPE.COMPRESSION_SAVE, 'CCS_SAVE');
   }
 
   /** The VF goes on after a move: its metadata comes back from guest memory. */
   restore(session: VfSession): void {
-    const { fixup } = session.vf;
-    if (!fixup.ccsOwed) return;
-    fixup.ccsOwed = false;
+    if (!session.vf.ccsOwed) return;
+    session.vf.ccsOwed = false;
     this.#run(session, CONTEXT_TYPE.COMPRESSION_RESTORE, 'CCS_RESTORE');
   }
 

@@ -4,6 +4,7 @@ import { GUC_RESPONSE } from '../../xe/guc/hxg.ts';
 import { GUC_CLASS, LRC_DESCRIPTOR_FLAGS, REGISTER_CONTEXT } from '../../xe/guc/vf-actions.ts';
 import { GucError } from './guc-error.ts';
 import type { VfSession } from './vf-session.ts';
+import { noteContext } from './vf-start.ts';
 import { freshRun, type LrcDescriptor } from './vf-state.ts';
 
 /** LRCs of a parallel context at most (XE_HW_ENGINE_MAX_INSTANCE). */
@@ -17,10 +18,11 @@ const GREATEST_CLASS = Math.max(...Object.values(GUC_CLASS));
  * @throws {GucError} for an id, class or address that the VF does not own
  */
 export function registerContext(
-  { vf, host }: VfSession,
+  session: VfSession,
   hxg: Uint32Array,
   lrcs: readonly LrcDescriptor[],
 ): void {
+  const { vf, host } = session;
   const id = hxg[REGISTER_CONTEXT.CONTEXT_INDEX] as number;
   const engineClass = hxg[REGISTER_CONTEXT.ENGINE_CLASS] as number;
   if (id >= vf.provisioned('NUM_CONTEXTS'))
@@ -52,6 +54,7 @@ export function registerContext(
     policies: new Map(),
     run: freshRun(),
   });
+  noteContext(session, lrcs);
 }
 
 function address64(hxg: Uint32Array, at: number): number {

@@ -120,6 +120,11 @@ export class Guc implements GucPort {
     return bytes;
   }
 
+  /** Milliseconds, monotonic. */
+  now(): number {
+    return this.#around.now();
+  }
+
   /** State of a VF. @throws {GucError} INVALID_VFID */
   vf(vfid: number): GucVf {
     if (vfid === 0) throw new GucError(GUC_RESPONSE.INVALID_VFID, 'VFID 0 is the PF');
@@ -168,6 +173,7 @@ export class Guc implements GucPort {
         },
         scheduler: this.scheduler,
         ccs: this.#ccs,
+        now: this.#around.now,
       });
       this.#sessions.set(vfid, session);
     }

@@ -19,6 +19,7 @@ import { postEvent } from './g2h.ts';
 import { GucError } from './guc-error.ts';
 import { relayToPf } from './relay.ts';
 import type { VfSession } from './vf-session.ts';
+import { noteContext, noteStart } from './vf-start.ts';
 import type { GucContext } from './vf-state.ts';
 
 /**
@@ -94,6 +95,7 @@ function registerMulti(session: VfSession, hxg: Uint32Array): number {
 function deregisterContext(session: VfSession, hxg: Uint32Array): number {
   const context = contextOf(session, dword(hxg, 1));
   const { id } = context;
+  noteContext(session, context.lrcs);
   const { contexts, doorbells } = session.vf.runtime;
   session.scheduler.forget(session, context);
   contexts.delete(id);
@@ -169,7 +171,8 @@ function updateSchedulingPolicies({ vf }: VfSession, hxg: Uint32Array): number {
 /** KLVs of opt-in features at most, dwords. */
 const MAX_OPT_IN_DWORDS = 1024;
 
-function optInFeatures({ vf, host }: VfSession, hxg: Uint32Array): number {
+function optInFeatures(session: VfSession, hxg: Uint32Array): number {
+  const { vf, host } = session;
   const address = dword(hxg, 1) + dword(hxg, 2) * TWO_32;
   const length = dword(hxg, 3);
   if (length > MAX_OPT_IN_DWORDS)
@@ -180,6 +183,7 @@ function optInFeatures({ vf, host }: VfSession, hxg: Uint32Array): number {
   let count = 0;
   for (let at = 0; at < length; at += 1 + ((klvs[at] as number) & 0xffff), count++)
     vf.runtime.optIns.add((klvs[at] as number) >>> 16);
+  noteStart(session);
   return count;
 }
 

@@ -12,10 +12,12 @@ import {
   SELF_CFG_KLV,
   VF_ABI_MIGRATION,
 } from '../../xe/guc/vf-actions.ts';
+import { GUC_INTR } from '../../xe/memirq.ts';
 import { startCtb } from './ctb-channel.ts';
 import { dropOutdated } from './g2h.ts';
 import { GucError } from './guc-error.ts';
 import type { VfSession } from './vf-session.ts';
+import { noteStart } from './vf-start.ts';
 
 /** A success: DATA0 of the header, and the dwords after it. */
 export interface MailboxAnswer {
@@ -67,7 +69,8 @@ function getHwconfig({ guc, host }: VfSession, message: Uint32Array): MailboxAns
   return { value: hwconfig.length };
 }
 
-function matchVersion({ vf, guc }: VfSession, message: Uint32Array): MailboxAnswer {
+function matchVersion(session: VfSession, message: Uint32Array): MailboxAnswer {
+  const { vf, guc } = session;
   const wanted = message[1] as number;
   const [branch, major, minor] = [wanted >>> 24, (wanted >>> 16) & 0xff, (wanted >>> 8) & 0xff];
   const { abi } = guc;
@@ -76,6 +79,7 @@ function matchVersion({ vf, guc }: VfSession, message: Uint32Array): MailboxAnsw
   if (!fits || (wanted & 0xff) !== 0)
     throw new GucError(GUC_RESPONSE.UNSUPPORTED_VERSION, `interface ${branch}.${major}.${minor}`);
   vf.runtime.handshake = abi;
+  noteStart(session);
   return { value: 0, data: [(abi.major << 16) | (abi.minor << 8) | abi.patch] };
 }
 
@@ -122,6 +126,7 @@ function selfCfg(session: VfSession, message: Uint32Array): MailboxAnswer {
   if (spec.length !== length) throw new GucError(GUC_RESPONSE.INVALID_KLV_DATA, 'a wrong length');
   const value = (message[2] as number) + (length === 2 ? (message[3] as number) * TWO_32 : 0);
   applySelfCfg(session, key, value);
+  noteStart(session);
   return { value: 1 };
 }
 
@@ -168,14 +173,25 @@ function applySelfCfg({ vf, host }: VfSession, key: number, value: number): void
 function controlCtb(session: VfSession, message: Uint32Array): MailboxAnswer {
   if (message[1] === 0) session.vf.runtime.ctbEnabled = false;
   else startCtb(session);
+  noteStart(session);
   return DONE;
 }
 
-function resfixStart({ vf }: VfSession, message: Uint32Array): MailboxAnswer {
+/**
+ * A driver may be in the recovery from an earlier move when it is interrupted for this one. What it
+ * begins after that covers both, so the interrupt is taken back; where it had been seen already, the
+ * driver begins once more when it is done, and refusing that would end it for good.
+ */
+function resfixStart(session: VfSession, message: Uint32Array): MailboxAnswer {
+  const { fixup, vfid } = session.vf;
   const marker = hxgData0(message[0] as number);
   if (marker === 0) throw new GucError(GUC_RESPONSE.INVALID_PARAMS, 'the marker is zero');
-  if (!vf.fixup.blocked) throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
-  vf.fixup.marker = marker;
+  if (!fixup.blocked && !fixup.told)
+    throw new GucError(GUC_RESPONSE.INVALID_STATE, 'nothing to fix up');
+  if (!fixup.blocked) session.scheduler.pause(vfid);
+  fixup.blocked = true;
+  fixup.marker = marker;
+  session.takeBack(GUC_INTR.SW_INT_0);
   return DONE;
 }
 

@@ -13,7 +13,7 @@ import type { Guc } from './guc.ts';
 import { GucError } from './guc-error.ts';
 import { decodeGucState, encodeGucState } from './state-blob.ts';
 import type { StateOwner } from './state-format.ts';
-import type { GucVf } from './vf-state.ts';
+import { type GucVf, noFixup } from './vf-state.ts';
 
 type Operation = 'query' | 'save' | 'restore';
 
@@ -40,7 +40,8 @@ export function saveRestoreVf(guc: Guc, message: readonly number[]): number {
   if (operation !== 'query' && vf.execution !== 'paused')
     throw new GucError(GUC_RESPONSE.INVALID_STATE, `VF${vf.vfid} is ${vf.execution}, not paused`);
   if (operation === 'restore') return restore(guc, vf, address, dwords);
-  const state = encodeGucState(vf.existingRuntime, owner(guc, vf), ccsOf(guc, vf));
+  const beside = { fixup: vf.fixup, ccs: ccsOf(guc, vf) };
+  const state = encodeGucState(vf.existingRuntime, owner(guc, vf), beside);
   if (operation === 'query') return state.length / 4;
   if (state.length > dwords * 4)
     throw new GucError(GUC_RESPONSE.DATA_TOO_LARGE, `the state needs ${state.length / 4} dwords`);
@@ -61,9 +62,8 @@ function restore(guc: Guc, vf: GucVf, address: number, dwords: number): number {
   vf.replaceRuntime(runtime);
   if (keepsCcs(guc)) applyCcsRuns(guc.session(vf.vfid).host.flatCcs, ccs);
   // A driver that never talked to the GuC has nothing to recover.
-  vf.fixup.blocked = runtime.handshake !== undefined;
-  vf.fixup.marker = 0;
-  vf.fixup.ccsOwed = true;
+  Object.assign(vf.fixup, noFixup(), { blocked: runtime.handshake !== undefined });
+  vf.ccsOwed = true;
   return dwords;
 }
 
@@ -87,6 +87,7 @@ function owner(guc: Guc, vf: GucVf): StateOwner {
     vramSize: keepsCcs(guc) ? vf.provisioned('LMEM_SIZE') : 0,
     firmware: version,
     abi,
+    now: guc.now(),
     position: (dwords) => guc.loader.position(dwords),
   };
 }

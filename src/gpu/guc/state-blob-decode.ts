@@ -4,6 +4,7 @@ import { CTB_MAX_DWORDS, ctbFence, ctbLength } from '../../xe/guc/ctb.ts';
 import { type CcsRun, readCcsRuns } from './ccs-section.ts';
 import { CONTEXT_STATE, RUN_STATE } from './state-blob-encode.ts';
 import { NONE, refuse, STATE_SECTION, type StateOwner } from './state-format.ts';
+import { START_QUIET_MS } from './vf-start.ts';
 import { freshRun, type GucContext, type LrcDescriptor, type VfRuntime } from './vf-state.ts';
 
 /** LRCs that a context has at most (XE_HW_ENGINE_MAX_INSTANCE). */
@@ -15,6 +16,8 @@ const MAX_POLICIES = 64;
 const MAX_POSITION = 1024;
 /** Microseconds of a time slice at most, as drivers may ask for it. */
 const MAX_QUANTUM = 0x7fff_ffff;
+/** A marker of a recovery at most: 12 bits of a mailbox message. */
+const MAX_MARKER = 0xfff;
 
 /** Takes the dwords of a section, in order and to the end. */
 class Reader {
@@ -74,6 +77,8 @@ const DECODERS = new Map<number, Decoder>([
   [STATE_SECTION.OPT_INS, decodeOptIns],
   [STATE_SECTION.RUNS, decodeRuns],
   [STATE_SECTION.UNSENT, decodeUnsent],
+  [STATE_SECTION.FIXUP, decodeFixup],
+  [STATE_SECTION.START, decodeStart],
 ]);
 
 /**
@@ -237,4 +242,13 @@ function decodeUnsent(from: Reader, into: VfRuntime): void {
     const dwords = Array.from({ length }, () => from.next());
     into.unsent.push({ fence: ctbFence(header), dwords });
   }
+}
+
+function decodeFixup(from: Reader, into: VfRuntime): void {
+  const marker = from.upTo(MAX_MARKER, 'a marker');
+  into.savedFixup = { blocked: true, marker, told: from.upTo(1, 'a flag') === 1 };
+}
+
+function decodeStart(from: Reader, into: VfRuntime, { now }: StateOwner): void {
+  into.startSignAt = now - from.upTo(START_QUIET_MS, 'the age of a start');
 }

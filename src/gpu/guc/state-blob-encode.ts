@@ -4,14 +4,24 @@ import { TWO_32 } from '../../base/int.ts';
 import { ctbHeader } from '../../xe/guc/ctb.ts';
 import { LRC_DESCRIPTOR_FLAGS } from '../../xe/guc/vf-actions.ts';
 import { type CcsRun, ccsDwords } from './ccs-section.ts';
-import { NONE, STATE_SECTION, type StateSection } from './state-format.ts';
-import type { GucContext, GucDoorbell, UnsentMessage, VfRuntime } from './vf-state.ts';
+import { NONE, STATE_SECTION, type StateOwner, type StateSection } from './state-format.ts';
+import { START_QUIET_MS } from './vf-start.ts';
+import type { GucContext, GucDoorbell, UnsentMessage, VfFixup, VfRuntime } from './vf-state.ts';
+import { noFixup } from './vf-state.ts';
+
+/** What is saved with what a VF's driver set up. */
+export interface StateBeside {
+  /** Where its driver stands in a recovery; in none unless given. */
+  readonly fixup?: VfFixup;
+  /** Compression metadata of its VRAM; none unless given. */
+  readonly ccs?: readonly CcsRun[];
+}
 
 /** The sections of a VF's state, empty ones left out. */
 export function encodeSections(
   runtime: VfRuntime,
-  ggttStart: number,
-  ccs: readonly CcsRun[],
+  { ggttStart, now }: Pick<StateOwner, 'ggttStart' | 'now'>,
+  { fixup = noFixup(), ccs = [] }: StateBeside,
 ): StateSection[] {
   const relative = (address: number) => (address === 0 ? NONE : address - ggttStart);
   const sections: StateSection[] = [section(STATE_SECTION.VF, vfDwords(runtime))];
@@ -49,6 +59,15 @@ export function encodeSections(
   if (runtime.unsent.length > 0)
     sections.push(section(STATE_SECTION.UNSENT, runtime.unsent.flatMap(unsentDwords)));
   if (ccs.length > 0) sections.push(section(STATE_SECTION.FLAT_CCS, ccsDwords(ccs)));
+  if (fixup.blocked)
+    sections.push({
+      id: STATE_SECTION.FIXUP,
+      optional: true,
+      dwords: [fixup.marker, fixup.told ? 1 : 0],
+    });
+  const startAge = Math.ceil(now - runtime.startSignAt);
+  if (startAge < START_QUIET_MS)
+    sections.push({ id: STATE_SECTION.START, optional: true, dwords: [startAge] });
   return sections;
 }
 

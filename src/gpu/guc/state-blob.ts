@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import { dataView } from '../../base/int.ts';
 import type { CcsRun } from './ccs-section.ts';
 import { decodeSection } from './state-blob-decode.ts';
-import { encodeSections } from './state-blob-encode.ts';
+import { encodeSections, type StateBeside } from './state-blob-encode.ts';
 import {
   refuse,
   SECTION_OPTIONAL,
@@ -19,13 +19,13 @@ import { emptyRuntime, type VfRuntime } from './vf-state.ts';
 const HEADER_DWORDS = STATE_HEADER_LAYOUT.length;
 const CRC_DWORD = 3;
 
-/** Writes the state of a VF. @param ccs compression metadata of its VRAM */
+/** Writes the state of a VF. */
 export function encodeGucState(
   runtime: VfRuntime | undefined,
   owner: StateOwner,
-  ccs: readonly CcsRun[] = [],
+  beside: StateBeside = {},
 ): Uint8Array {
-  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner.ggttStart, ccs), owner);
+  return encodeState(encodeSections(runtime ?? emptyRuntime(), owner, beside), owner);
 }
 
 /** Writes sections with a header before them. */

@@ -44,6 +44,13 @@ export const STATE_SECTION = {
   UNSENT: 8,
   /** Compression metadata of the VF's VRAM; the main GT's state only. See ccs-section.ts. */
   FLAT_CCS: 9,
+  /**
+   * Where the driver stands in its recovery from an earlier migration; optional, since only a move
+   * that it does not notice goes on from there.
+   */
+  FIXUP: 16,
+  /** Milliseconds since the driver did something that belongs to its start, unless that is over. */
+  START: 17,
 } as const;
 
 /** Flag in a section's first dword: a reader that does not know it may skip it. */
@@ -63,6 +70,8 @@ export interface StateOwner {
   readonly vramSize: number;
   readonly firmware: GucVersion;
   readonly abi: VfAbiVersion;
+  /** Milliseconds of its GuC's clock. */
+  readonly now: number;
   /** Reads positions inside contexts. @returns undefined when the dwords make no sense */
   readonly position: (dwords: readonly number[]) => ContextPosition | undefined;
 }

@@ -58,12 +58,17 @@ function pause(guc: Guc, vf: GucVf): void {
 function resume(guc: Guc, vf: GucVf): void {
   needs(vf, 'paused');
   vf.execution = 'running';
-  // A VF whose driver had begun to talk must be told that it was moved.
-  if (vf.fixup.blocked) guc.session(vf.vfid).interrupt(GUC_INTR.SW_INT_0);
-  else if (vf.existingRuntime !== undefined) {
-    const session = guc.session(vf.vfid);
-    session.ccs.restore(session);
-    guc.resume(vf.vfid);
+  const { fixup } = vf;
+  if (!fixup.blocked) {
+    if (vf.existingRuntime !== undefined) {
+      const session = guc.session(vf.vfid);
+      session.ccs.restore(session);
+      guc.resume(vf.vfid);
+    }
+  } else if (!fixup.told) {
+    // A VF whose driver had begun to talk must be told that it was moved.
+    fixup.told = true;
+    guc.session(vf.vfid).interrupt(GUC_INTR.SW_INT_0);
   }
   if (vf.existingRuntime?.notified === true) guc.serve(vf.vfid);
 }

@@ -31,6 +31,8 @@ export interface PfLine {
   adverse(threshold: VfThreshold, amount?: number): void;
 }
 
+type GucInterrupt = (typeof GUC_INTR)[keyof typeof GUC_INTR];
+
 /** A VF as a GuC serves it. */
 export class VfSession {
   readonly guc: GucIdentity;
@@ -39,6 +41,8 @@ export class VfSession {
   readonly pf: PfLine;
   readonly scheduler: Scheduler;
   readonly ccs: CcsContexts;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
   /** G2H messages were put into the buffer since the VF was interrupted for the last time. */
   posted = false;
   /** H2G messages wait until G2H has room. */
@@ -51,6 +55,7 @@ export class VfSession {
     readonly pf: PfLine;
     readonly scheduler: Scheduler;
     readonly ccs: CcsContexts;
+    readonly now: () => number;
   }) {
     this.guc = parts.guc;
     this.vf = parts.vf;
@@ -58,6 +63,7 @@ export class VfSession {
     this.pf = parts.pf;
     this.scheduler = parts.scheduler;
     this.ccs = parts.ccs;
+    this.now = parts.now;
   }
 
   /** Interrupts the VF's driver if there is something new in its G2H buffer. */
@@ -71,10 +77,18 @@ export class VfSession {
    * Interrupts the VF's driver on behalf of the GuC: its memirq bytes first, then the MSI.
    * @param bit one of GUC_INTR
    */
-  interrupt(bit: (typeof GUC_INTR)[keyof typeof GUC_INTR]): void {
+  interrupt(bit: GucInterrupt): void {
     const { memirqStatus, memirqSource } = this.vf.runtime;
     if (memirqStatus !== 0) this.host.memory.writeU8(memirqStatus + bit, MEMIRQ_PENDING);
     if (memirqSource !== 0) this.host.memory.writeU8(memirqSource, MEMIRQ_PENDING);
     this.host.raiseMsi(this.guc.gt.type === 'main' ? 'GuC' : 'media GuC');
+  }
+  /**
+   * Takes back an interrupt that the VF's driver has not looked at: it finds no cause.
+   * @param bit one of GUC_INTR
+   */
+  takeBack(bit: GucInterrupt): void {
+    const { memirqStatus } = this.vf.runtime;
+    if (memirqStatus !== 0) this.host.memory.writeU8(memirqStatus + bit, 0);
   }
 }

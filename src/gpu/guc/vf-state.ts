@@ -130,6 +130,10 @@ export interface VfRuntime {
   readonly unsent: UnsentMessage[];
   /** Id of the next page fault, 16 bits. */
   nextFault: number;
+  /** When the driver last did something that belongs to its start, ms of the GuC's clock. */
+  startSignAt: number;
+  /** Of a restored state: where the driver stood in a recovery when it was saved, if it was in one. */
+  savedFixup: VfFixup | undefined;
 }
 
 /** Where a VF stands in post-migration recovery. */
@@ -138,8 +142,13 @@ export interface VfFixup {
   blocked: boolean;
   /** Marker of the last RESFIX_START, 0 before it. */
   marker: number;
-  /** True from RESTORE until the driver's compression metadata has come back from guest memory. */
-  ccsOwed: boolean;
+  /** True when the driver was interrupted for this migration: once is enough, also after a pause. */
+  told: boolean;
+}
+
+/** Nothing to recover from. */
+export function noFixup(): VfFixup {
+  return { blocked: false, marker: 0, told: false };
 }
 
 /** A runtime in which nothing was set up. */
@@ -160,6 +169,8 @@ export function emptyRuntime(): VfRuntime {
     optIns: new Set(),
     unsent: [],
     nextFault: 0,
+    startSignAt: Number.NEGATIVE_INFINITY,
+    savedFixup: undefined,
   };
 }
 
@@ -167,7 +178,9 @@ export function emptyRuntime(): VfRuntime {
 export class GucVf {
   readonly vfid: number;
   execution: VfExecution = 'running';
-  readonly fixup: VfFixup = { blocked: false, marker: 0, ccsOwed: false };
+  readonly fixup: VfFixup = noFixup();
+  /** True from RESTORE until the driver's compression metadata has come back from guest memory. */
+  ccsOwed = false;
   /** Provisioned KLVs: value dwords by key. */
   readonly config = new Map<number, readonly number[]>();
   #runtime: VfRuntime | undefined;
@@ -195,9 +208,8 @@ export class GucVf {
   /** Forgets what the VF's driver set up. */
   resetRuntime(): void {
     this.#runtime = undefined;
-    this.fixup.blocked = false;
-    this.fixup.marker = 0;
-    this.fixup.ccsOwed = false;
+    Object.assign(this.fixup, noFixup());
+    this.ccsOwed = false;
   }
 
   /** A provisioned value of one or two dwords; 0 when not provisioned. */

@@ -20,6 +20,16 @@ export const BLOCK = {
   INITIAL: 2,
 } as const;
 
+/** Values of {@link BlockTable.mapped}: whether a block is in anybody else's page table. */
+export const ELSEWHERE = {
+  /** It was not seen there since the pre-copy began. */
+  NEVER: 0,
+  /** It was when last looked at. */
+  NOW: 1,
+  /** It was, and is not any more. */
+  ONCE: 2,
+} as const;
+
 /** Indices into {@link BlockTable.control}. */
 export const CONTROL = {
   /** The next block that a scanning thread takes. */
@@ -28,6 +38,10 @@ export const CONTROL = {
   STOP: 1,
   /** Blocks that were found changed in this pass. */
   FOUND: 2,
+  /** Blocks that were compared in this pass. */
+  COMPARED: 3,
+  /** Not 0: a block that was in another page table is in none any more. */
+  VANISHED: 4,
 } as const;
 
 /** The shared memory of one table. */
@@ -36,6 +50,7 @@ export interface BlockTableMemory {
   readonly digests: SharedArrayBuffer;
   readonly states: SharedArrayBuffer;
   readonly data: SharedArrayBuffer;
+  readonly mapped: SharedArrayBuffer;
   readonly control: SharedArrayBuffer;
 }
 
@@ -50,6 +65,8 @@ export class BlockTable {
   readonly state: Uint8Array;
   /** 1 for a block that is known to take memory; others may be holes. */
   readonly data: Uint8Array;
+  /** {@link ELSEWHERE} of each block. */
+  readonly mapped: Uint8Array;
   readonly control: Int32Array;
 
   constructor(memory: BlockTableMemory) {
@@ -58,6 +75,7 @@ export class BlockTable {
     this.digests = new BigUint64Array(memory.digests);
     this.state = new Uint8Array(memory.states);
     this.data = new Uint8Array(memory.data);
+    this.mapped = new Uint8Array(memory.mapped);
     this.control = new Int32Array(memory.control);
   }
 
@@ -69,7 +87,8 @@ export class BlockTable {
       digests: new SharedArrayBuffer(blocks * 8),
       states: new SharedArrayBuffer(blocks),
       data: new SharedArrayBuffer(blocks),
-      control: new SharedArrayBuffer(16),
+      mapped: new SharedArrayBuffer(blocks),
+      control: new SharedArrayBuffer(4 * Object.keys(CONTROL).length),
     });
     table.digests.fill(zero);
     return table;

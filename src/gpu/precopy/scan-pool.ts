@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { Fault } from '../../base/fault.ts';
 import type { DigestKey } from '../../sys/block-digest.ts';
 import { type BlockTable, type BlockTableMemory, CONTROL } from './block-table.ts';
-import type { BlockScanner, ScanScope } from './scan.ts';
+import type { BlockScanner, ScanOrder } from './scan.ts';
 
 /** What a scanning thread is started with. */
 export interface ScanWorkerData {
@@ -18,11 +18,13 @@ export interface ScanWorkerData {
   readonly fd: number;
   readonly key: DigestKey;
   readonly zero: bigint;
+  /** 0 for a thread that is as important as any, to 19. */
+  readonly nice: number;
 }
 
 /** A message to a scanning thread. */
 export type ToScanWorker =
-  | { readonly type: 'pass'; readonly scope: ScanScope; readonly percent: number }
+  | { readonly type: 'pass'; readonly order: ScanOrder; readonly percent: number }
   | { readonly type: 'close' };
 /** Its answer: its part of a pass is over. */
 export type FromScanWorker = 'done';
@@ -31,6 +33,11 @@ export type FromScanWorker = 'done';
 const WORKER = new URL('./scan-worker.js', import.meta.url);
 /** Full use of a core. */
 const WHOLE_CORE = 100;
+/**
+ * Of the threads that look while the VF runs: on a processor that its engines or its guest want they
+ * get a tenth. Those of the last pass are others, as no thread can become more important again.
+ */
+const NICE = 10;
 
 /** One scanning thread. */
 class ScanThread {
@@ -51,12 +58,12 @@ class ScanThread {
   }
 
   /** @throws {Fault} EIO when the thread is gone */
-  pass(scope: ScanScope, percent: number): Promise<void> {
+  pass(order: ScanOrder, percent: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#settle = (failure) => (failure === undefined ? resolve() : reject(failure));
       if (this.#failure !== undefined) return this.#end(this.#failure);
       this.#worker.ref();
-      this.#worker.postMessage({ type: 'pass', scope, percent } satisfies ToScanWorker);
+      this.#worker.postMessage({ type: 'pass', order, percent } satisfies ToScanWorker);
     });
   }
 
@@ -85,31 +92,42 @@ class ScanThread {
 export class ScanPool {
   readonly #table: BlockTable;
   readonly #local: BlockScanner;
-  readonly #threads: readonly ScanThread[];
+  /** For passes with a budget, and for those with all cores. */
+  readonly #background: readonly ScanThread[];
+  readonly #foreground: readonly ScanThread[];
   #passing: Promise<void> = Promise.resolve();
   #closed = false;
 
   /** @param threads how many to start; 0 compares in this thread, between its other work */
-  constructor(table: BlockTable, local: BlockScanner, threads: number, data: ScanWorkerData) {
+  constructor(
+    table: BlockTable,
+    local: BlockScanner,
+    threads: number,
+    data: Omit<ScanWorkerData, 'nice'>,
+  ) {
     this.#table = table;
     this.#local = local;
-    const length = existsSync(WORKER) ? threads : 0;
-    this.#threads = Array.from({ length }, () => new ScanThread(data));
+    const count = existsSync(WORKER) ? threads : 0;
+    const start = (length: number, nice: number) =>
+      Array.from({ length }, () => new ScanThread({ ...data, nice }));
+    this.#foreground = start(count, 0);
+    this.#background = start(count > 1 ? count - 1 : count, NICE);
   }
 
   /**
-   * Compares the blocks once.
+   * Looks at the blocks once.
    *
-   * @param percent of a core that may be used: 100 times the threads for all of them
+   * @param percent of a core that may be used, behind whoever else wants it; all cores, as important
+   * as any, unless given
    * @returns blocks that were found changed, undefined when the pass was called off
    * @throws {Fault} EIO when a thread failed
    */
-  async pass(scope: ScanScope, percent = Number.POSITIVE_INFINITY): Promise<number | undefined> {
+  async pass(order: ScanOrder, percent?: number): Promise<number | undefined> {
     const { control } = this.#table;
     await this.#passing;
     if (this.#closed) return undefined;
     control.fill(0);
-    const passing = this.#threads.length === 0 ? this.#here(scope) : this.#there(scope, percent);
+    const passing = this.#foreground.length === 0 ? this.#here(order) : this.#there(order, percent);
     this.#passing = passing.catch(() => {});
     await passing;
     return control[CONTROL.STOP] === 0 ? control[CONTROL.FOUND] : undefined;
@@ -128,17 +146,20 @@ export class ScanPool {
     if (this.#closed) return;
     this.#closed = true;
     await this.stop();
-    await Promise.all(this.#threads.map((thread) => thread.close()));
+    const threads = [...this.#foreground, ...this.#background];
+    await Promise.all(threads.map((thread) => thread.close()));
+    this.#local.close();
   }
 
-  async #here(scope: ScanScope): Promise<void> {
-    while (this.#local.step(scope)) await new Promise((resolve) => setImmediate(resolve));
+  async #here(order: ScanOrder): Promise<void> {
+    while (this.#local.step(order)) await new Promise((resolve) => setImmediate(resolve));
   }
 
-  async #there(scope: ScanScope, percent: number): Promise<void> {
-    const count = Math.min(this.#threads.length, Math.ceil(percent / WHOLE_CORE));
-    const each = Math.min(WHOLE_CORE, percent / count);
-    const used = this.#threads.slice(0, count);
-    await Promise.all(used.map((thread) => thread.pass(scope, each)));
+  async #there(order: ScanOrder, percent: number | undefined): Promise<void> {
+    const threads = percent === undefined ? this.#foreground : this.#background;
+    const all = threads.length * WHOLE_CORE;
+    const count = Math.min(threads.length, Math.ceil((percent ?? all) / WHOLE_CORE));
+    const each = Math.min(WHOLE_CORE, (percent ?? all) / count);
+    await Promise.all(threads.slice(0, count).map((thread) => thread.pass(order, each)));
   }
 }

@@ -9,38 +9,20 @@
  * A block that is sent while the VF runs is copied first, and the digest is that of the copy: what
  * the other end got is what later passes compare with, whatever was written meanwhile.
  */
-import type { VramChanges, VramPiece, VramTracking } from '../../pf/ports.ts';
+import type { VramChanges, VramLastPass, VramPiece, VramTracking } from '../../pf/ports.ts';
 import { copyMemory, type DigestKey, newDigestKey, openDigest } from '../../sys/block-digest.ts';
-import { closeFd, dupFd } from '../../sys/descriptor.ts';
 import { addressOf, Mapping } from '../../sys/mapping.ts';
 import { VRAM_CHUNK_MAX_SIZE } from '../../xe/migration-packet.ts';
 import type { DeviceMemory } from '../device-memory.ts';
 import { BLOCK, BLOCK_SIZE, BlockTable } from './block-table.ts';
-import { BlockScanner } from './scan.ts';
-import { ScanPool } from './scan-pool.ts';
-
-/** How changes are looked for. */
-export interface PrecopyOptions {
-  /** Threads that compare blocks; 0 compares in the device's own thread. */
-  readonly threads: number;
-  /** Percent of a core that comparing may take while the VF runs, over the whole pre-copy. */
-  readonly budgetPercent: number;
-}
+import { ChangeFinder, type PrecopyOptions } from './change-finder.ts';
 
 /** Bytes of copies that are on their way to the reader at a time. */
 const STAGING_SIZE = 4 * 2 ** 20;
-/** Full use of a core. */
-const WHOLE_CORE = 100;
-/** How fast a core compares, before it has done so once. */
-const GUESSED_BYTES_PER_MS = 10e6;
-/** Milliseconds between two passes at least: nothing new is found in less. */
-const PASS_INTERVAL_MS = 20;
 
 /** The changes of one VRAM object, from the beginning of a pre-copy to the end of the saving. */
 export class VramTracker implements VramTracking {
   readonly #memory: DeviceMemory;
-  readonly #options: PrecopyOptions;
-  readonly #key: DigestKey;
   readonly #digest: (address: number, length: number) => bigint;
   readonly #zero: bigint;
   readonly #table: BlockTable;
@@ -49,53 +31,40 @@ export class VramTracker implements VramTracking {
   /** Blocks that the device wrote in this session. */
   readonly #touched: Uint8Array;
   readonly #onClose: () => void;
-  #pool: ScanPool | undefined;
-  /** For the threads, which outlast the memory's own descriptor by a moment. */
-  #fd = -1;
-  /** Keeps the mapping that the threads read through, also when the memory is closed meanwhile. */
-  #held: Uint8Array | undefined;
-  #passes: Promise<void> | undefined;
-  #timer: (() => void) | undefined;
+  readonly #finder: ChangeFinder;
   /** Where in the staging buffer the next copy goes, bytes. */
   #staged = 0;
   #cursor = 0;
   #stopped = false;
   #closed = false;
-  #failure: unknown;
-  /** Milliseconds of work of the last pass, on one core. */
-  #passMs = 0;
-  readonly #beganAt = performance.now();
-  /** Milliseconds of work of all passes. */
-  #spentMs = 0;
-  /** Milliseconds of the last pass. */
-  #staleMs = 0;
-  #passCount = 0;
 
   /** @returns undefined where the machine has no digest */
   static create(
     memory: DeviceMemory,
     options: PrecopyOptions,
+    vfid: number,
     onClose: () => void,
   ): VramTracker | undefined {
     const key = newDigestKey();
-    return key === undefined ? undefined : new VramTracker(memory, options, key, onClose);
+    return key === undefined ? undefined : new VramTracker(memory, options, key, vfid, onClose);
   }
 
   private constructor(
     memory: DeviceMemory,
     options: PrecopyOptions,
     key: DigestKey,
+    vfid: number,
     onClose: () => void,
   ) {
     this.#memory = memory;
-    this.#options = options;
-    this.#key = key;
     this.#digest = openDigest(key);
     this.#onClose = onClose;
     this.#staging = Mapping.anonymous(STAGING_SIZE);
     this.#stagingBytes = this.#staging.view();
     this.#zero = this.#digest(this.#staging.address, BLOCK_SIZE);
     this.#table = BlockTable.create(memory.size, this.#zero);
+    const digests = { key, digest: this.#digest, zero: this.#zero };
+    this.#finder = new ChangeFinder(memory, this.#table, options, digests, vfid);
     this.#touched = new Uint8Array(this.#table.blocks);
     for (const { start, end } of memory.extents()) {
       const last = Math.ceil(end / BLOCK_SIZE);
@@ -125,13 +94,13 @@ export class VramTracker implements VramTracking {
       if (state[at] === BLOCK.INITIAL) initial++;
       else if (state[at] === BLOCK.DIRTY) dirty++;
     }
-    if (initial === 0) this.#beginPasses();
+    if (initial === 0) this.#finder.beginPasses();
     return {
       initialBytes: initial * BLOCK_SIZE,
       dirtyBytes: dirty * BLOCK_SIZE,
-      passes: this.#passCount,
-      stopMs: this.#stopMs(),
-      staleMs: this.#scans && this.#passCount === 0 ? undefined : this.#staleMs,
+      passes: this.#finder.passes,
+      stopMs: this.#finder.stopMs,
+      staleMs: this.#finder.staleMs,
     };
   }
 
@@ -146,7 +115,7 @@ export class VramTracker implements VramTracking {
   }
 
   next(max: number): VramPiece | undefined {
-    if (this.#failure !== undefined) throw this.#failure;
+    this.#finder.check();
     return this.#stopped ? this.#nextInPlace() : this.#nextCopy(max);
   }
 
@@ -166,7 +135,7 @@ export class VramTracker implements VramTracking {
       length += BLOCK_SIZE;
     }
     if (start === undefined) {
-      this.#beginPasses();
+      this.#finder.beginPasses();
       return undefined;
     }
     this.#staged = first + length;
@@ -194,106 +163,28 @@ export class VramTracker implements VramTracking {
     state[block] = BLOCK.CLEAN;
     const source = addressOf(this.#memory.view(block * BLOCK_SIZE, BLOCK_SIZE)) as number;
     copyMemory(target, source, BLOCK_SIZE);
+    this.#finder.sent(block);
     const digest = this.#digest(target, BLOCK_SIZE);
     if (digest === digests[block]) return false;
     digests[block] = digest;
     return true;
   }
 
-  /** True when writes may leave no trace: somebody holds a descriptor of the memory. */
-  get #scans(): boolean {
-    return this.#memory.shared;
-  }
-
-  /** Lets the passes begin that go on until the VF is stopped. */
-  #beginPasses(): void {
-    if (this.#passes !== undefined || !this.#scans || this.#stopped || this.#closed) return;
-    this.#passes = this.#keepPassing().catch((error: unknown) => {
-      this.#failure = error;
-    });
-  }
-
-  async #keepPassing(): Promise<void> {
-    while (!this.#stopped && !this.#closed) {
-      const startedAt = performance.now();
-      const percent = this.#percent(startedAt);
-      const found = await this.#scanPool().pass('sent', percent);
-      if (found === undefined) return;
-      this.#passCount++;
-      this.#staleMs = performance.now() - startedAt;
-      this.#passMs = (this.#staleMs * percent) / WHOLE_CORE;
-      this.#spentMs += this.#passMs;
-      await this.#rest(PASS_INTERVAL_MS - this.#staleMs);
-    }
-  }
-
-  /**
-   * Percent of a core for the next pass: the budget, or all cores but one while what was saved of the
-   * budget so far pays for that. The first pass of sending saves all of it, and the passes after it
-   * are those that make the last one short.
-   */
-  #percent(now: number): number {
-    const { threads, budgetPercent } = this.#options;
-    const savedMs = ((now - this.#beganAt) * budgetPercent) / WHOLE_CORE - this.#spentMs;
-    const costMs = this.#passCount === 0 ? this.#memory.size / GUESSED_BYTES_PER_MS : this.#passMs;
-    return savedMs < costMs
-      ? budgetPercent
-      : Math.max(budgetPercent, WHOLE_CORE * Math.max(1, threads - 1));
-  }
-
-  #rest(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.max(ms, 0));
-      this.#timer = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
-  }
-
-  #scanPool(): ScanPool {
-    if (this.#pool === undefined) {
-      const fd = dupFd(this.#memory.ownFd);
-      this.#fd = fd;
-      this.#held = this.#memory.view(0, BLOCK_SIZE);
-      const address = addressOf(this.#held) as number;
-      const local = new BlockScanner(this.#table, { address, fd }, this.#digest, this.#zero);
-      this.#pool = new ScanPool(this.#table, local, this.#options.threads, {
-        memory: this.#table.memory,
-        address,
-        fd,
-        key: this.#key,
-        zero: this.#zero,
-      });
-    }
-    return this.#pool;
-  }
-
-  /** What the last pass will take: that of one core, shared out to all threads. */
-  #stopMs(): number | undefined {
-    if (!this.#scans) return 0;
-    return this.#passCount === 0 ? undefined : this.#passMs / Math.max(1, this.#options.threads);
-  }
-
-  /** The threads are started early: starting them takes longer than the last pass may. */
   begin(): void {
-    if (this.#scans) this.#scanPool();
+    this.#finder.begin();
   }
 
-  async stop(): Promise<void> {
+  async stop(): Promise<VramLastPass | undefined> {
     this.#stopped = true;
-    this.#timer?.();
-    await this.#pool?.stop();
-    await this.#passes;
-    if (this.#failure !== undefined) throw this.#failure;
-    if (this.#scans) await this.#scanPool().pass('all');
-    else this.#compareTouched();
+    const pass = this.#finder.needed ? await this.#finder.lastPass() : undefined;
+    if (pass === undefined) this.#compareTouched();
     this.#cursor = 0;
+    return pass;
   }
 
   resume(): void {
     this.#stopped = false;
-    this.#passes = undefined;
+    this.#finder.resume();
   }
 
   /** Nobody but the device can have written: only what it wrote is looked at again. */
@@ -342,12 +233,8 @@ export class VramTracker implements VramTracking {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#timer?.();
     this.#onClose();
-    void this.#pool?.close().then(() => {
-      closeFd(this.#fd);
-      this.#held = undefined;
-    });
+    this.#finder.close();
     this.#staging.close();
   }
 }

@@ -62,17 +62,18 @@ describe('compression metadata of VRAM in the GuC state', () => {
       gtType: 'main',
       contexts: 1,
       doorbells: 0,
+      now: 0,
       vramSize: VRAM,
       firmware: { major: 70, minor: 58, patch: 0 },
       abi: { major: 1, minor: 27, patch: 0 },
       position: () => undefined,
     } as const;
-    const state = Buffer.from(encodeGucState(undefined, owner, ccsRuns(store)));
+    const state = Buffer.from(encodeGucState(undefined, owner, { ccs: ccsRuns(store) }));
     expect(state.subarray(100).toString('hex')).toBe(
       '0900000007000000' + 'b80b00000008008055000000' + '282300000500000001020004' + '05000000',
     );
     // Nothing is added where there is none: what was saved before this section existed is the same.
-    expect(Buffer.from(encodeGucState(undefined, owner, [])).length).toBe(100);
+    expect(Buffer.from(encodeGucState(undefined, owner, { ccs: [] })).length).toBe(100);
   });
 
   it('comes back as it was', () => {

@@ -109,6 +109,9 @@ describe('a context that is moved', () => {
     move();
     control(target.gpu, 0, 'PAUSE');
     expect(target.gpu.digests(1).guc).toBe(source.gpu.digests(1).guc);
+    // But for the recovery, which begins at the target.
+    control(target.gpu, 1, 'PAUSE');
+    target.gpu.resumeUnnoticed(1);
     expect(saveState(target.gpu, 0)).toEqual(saveState(source.gpu, 0));
   });
 

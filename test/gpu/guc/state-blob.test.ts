@@ -25,6 +25,7 @@ const OWNER: StateOwner = {
   vramSize: 4 * 2 ** 21,
   firmware: { major: 70, minor: 58, patch: 0 },
   abi: { major: 1, minor: 27, patch: 0 },
+  now: 5000.5,
   position: (dwords) => (dwords.length === 2 ? new ScriptedPosition(dwords) : undefined),
 };
 /** The same VF elsewhere in the GGTT. */
@@ -91,6 +92,8 @@ function arbitraryRuntime(owner: StateOwner): fc.Arbitrary<VfRuntime> {
         .map(toMap),
       optIns: fc.uniqueArray(fc.nat(0xffff), { maxLength: 5 }).map((keys) => new Set(keys)),
       nextFault: fc.nat(0xffff),
+      startSignAt: fc.constant(Number.NEGATIVE_INFINITY),
+      savedFixup: fc.constant(undefined),
       unsent: fc.array(
         fc.record({
           fence: fc.nat(0xffff),
@@ -175,6 +178,38 @@ describe('the GuC state of a VF', () => {
         expect(decodeGucState(encodeGucState(runtime, OWNER), OWNER)).toEqual(runtime);
       }),
       { numRuns: 500 },
+    );
+  });
+
+  it('says where a driver stands in its recovery, for readers that know this', () => {
+    const fixup = { blocked: true, marker: 0xabc, told: true };
+    const state = encodeGucState(undefined, OWNER, { fixup });
+    const before = encodeGucState(undefined, OWNER).length;
+    expect(Buffer.from(state.subarray(before)).toString('hex')).toBe(
+      '1000010002000000bc0a000001000000',
+    );
+    expect(decodeGucState(state, OWNER).savedFixup).toEqual(fixup);
+    for (const dwords of [[0x1000, 0], [1, 2], [1], [1, 1, 1]]) {
+      const section = { id: STATE_SECTION.FIXUP, optional: true, dwords };
+      const vf = { id: STATE_SECTION.VF, optional: false, dwords: [0xffff_ffff, 0] };
+      expect(reason(() => decodeGucState(encodeState([vf, section], OWNER), OWNER))).toMatch(
+        /marker|flag|section/,
+      );
+    }
+  });
+
+  it('says how long ago a driver that starts was heard, by the clock of whoever reads it', () => {
+    const runtime = emptyRuntime();
+    runtime.startSignAt = 4990;
+    const state = encodeGucState(runtime, OWNER);
+    expect(decodeGucState(state, { ...OWNER, now: 100 }).startSignAt).toBe(89);
+    expect(encodeGucState(runtime, { ...OWNER, now: 5990 })).toEqual(
+      encodeGucState(emptyRuntime(), OWNER),
+    );
+    const section = { id: STATE_SECTION.START, optional: true, dwords: [1001] };
+    const vf = { id: STATE_SECTION.VF, optional: false, dwords: [0xffff_ffff, 0] };
+    expect(reason(() => decodeGucState(encodeState([vf, section], OWNER), OWNER))).toMatch(
+      /a start 1001 is above 1000/,
     );
   });
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { DeviceMemory } from '../../../src/gpu/device-memory.ts';
+import type { PrecopyFind } from '../../../src/gpu/precopy/change-finder.ts';
 import { VramTracker } from '../../../src/gpu/precopy/vram-tracker.ts';
 import { Mapping } from '../../../src/sys/mapping.ts';
 
@@ -23,10 +24,14 @@ class Subject {
   pieces = 0;
 
   /** @param mapped true when a processor has the VRAM mapped */
-  constructor(mapped: boolean, fill: (subject: { bytes: Uint8Array }) => void = () => {}) {
+  constructor(
+    mapped: boolean,
+    fill: (subject: { bytes: Uint8Array }) => void = () => {},
+    find: PrecopyFind = 'digests',
+  ) {
     if (mapped) this.#processor = Mapping.ofFd(this.memory.fd, SIZE);
     fill({ bytes: this.memory.view(0, SIZE) });
-    const tracker = VramTracker.create(this.memory, OPTIONS, () => {});
+    const tracker = VramTracker.create(this.memory, { ...OPTIONS, find }, 1, () => {});
     if (tracker === undefined) throw new TypeError('this machine has no digest');
     this.tracker = tracker;
     tracker.begin();
@@ -79,11 +84,15 @@ const step = fc.oneof(
 );
 
 describe('changes of VRAM', () => {
-  test.each([true, false])('whatever happens, both ends are equal (mapped: %s)', async (mapped) => {
+  test.each([
+    [true, 'digests'],
+    [true, 'page-tables'],
+    [false, 'digests'],
+  ] as const)('whatever happens, both ends are equal (mapped: %s, by %s)', async (mapped, find) => {
     const run = async (
       steps: ReadonlyArray<typeof step extends fc.Arbitrary<infer T> ? T : never>,
     ) => {
-      const subject = new Subject(mapped, ({ bytes }) => bytes.fill(1, BLOCK, 9 * BLOCK));
+      const subject = new Subject(mapped, ({ bytes }) => bytes.fill(1, BLOCK, 9 * BLOCK), find);
       for (const what of steps) {
         if (what.op === 'processor') subject.processorWrites(what.at, what.value, 300);
         else if (what.op === 'device') subject.deviceWrites(what.at, what.value, 300);
