@@ -2,7 +2,7 @@
  * Moves the VF of a running guest, again and again, and says what the guest made of it.
  *
  *     node guest/moves.mjs [--platform ptl|bmg] [--count N] [--every MS] [--transparent | --takeover]
- *                          [--with LIST] [--situations [--binds N]] [--withhold TYPE | --wrong-ggtt] [--smp N]
+ *                          [--with LIST] [--situations [--binds N]] [--kill] [--withhold TYPE | --wrong-ggtt] [--smp N]
  *                          [--log FILE] [--drm-debug MASK] [--json] [--verbose]
  *
  * Re-homes the VF unless `--takeover`, which replaces the serving process each time. The guest runs
@@ -11,6 +11,8 @@
  *
  * `--situations` moves it at other times as well: without a driver, while xe comes and goes, during
  * function-level resets, and while it still recovers from the move before.
+ *
+ * `--kill` also ends, with SIGKILL, the tool at any time and the new server of a hand-over at each step.
  *
  * `--withhold` keeps the first packet of a type back (3 GGTT, 4 MMIO, 5 GuC); `--wrong-ggtt` loads
  * other PTEs than the VF's own. Both must fail.
@@ -23,6 +25,7 @@ import { loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { logLineText } from '../dist/app/guest-log.js';
+import { kills } from './move-kills.mjs';
 import { moveOnAndOn, situations } from './move-situations.mjs';
 import { MovingGuest } from './moving-guest.mjs';
 
@@ -35,6 +38,7 @@ const { values: flags } = parseArgs({
     transparent: { type: 'boolean', default: false },
     takeover: { type: 'boolean', default: false },
     situations: { type: 'boolean', default: false },
+    kill: { type: 'boolean', default: false },
     with: { type: 'string', default: '' },
     withhold: { type: 'string' },
     'wrong-ggtt': { type: 'boolean', default: false },
@@ -75,6 +79,7 @@ try {
   const load = loadavg()[0];
   say(`moved ${moves.length} times`);
   if (flags.situations) rows.push(...(await moveOnAndOn(guest, say)));
+  if (flags.kill) rows.push(...(await kills(guest, say)));
   await sleep(3000);
   await guest.recovered();
   const jobs = await guest.endLoop();
