@@ -4,6 +4,9 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -48,12 +51,18 @@ function other(delay) {
 }
 
 /** Takes over in a process that kills itself at a step. @returns the signal that ended it */
-function killedAt(socket, dieAt) {
-  const program = `const { ServedHost } = await import(${JSON.stringify(serveModule)});
-    await ServedHost.takeOver(${JSON.stringify({ path: socket, dieAt })});`;
-  return new Promise((resolve) => {
-    execFile(process.execPath, ['--input-type=module', '--eval', program], (error) =>
-      resolve(error?.signal ?? undefined),
-    );
+async function killedAt(socket, dieAt) {
+  // A worker inherits the options of its process, and one with --eval does not start.
+  const directory = await mkdtemp(join(tmpdir(), 'xe-vfio-kills-'));
+  const program = join(directory, 'program.mjs');
+  await writeFile(
+    program,
+    `import { ServedHost } from ${JSON.stringify(serveModule)};
+    await ServedHost.takeOver(${JSON.stringify({ path: socket, dieAt })});`,
+  );
+  const signal = await new Promise((resolve) => {
+    execFile(process.execPath, [program], (error) => resolve(error?.signal ?? undefined));
   });
+  await rm(directory, { recursive: true });
+  return signal;
 }
