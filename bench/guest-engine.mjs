@@ -14,6 +14,10 @@ const CLIENT = fileURLToPath(new URL('guest-engine-process.mjs', import.meta.url
 const PIECE = 2 << 20;
 /** What the times are held to, nanoseconds. */
 const WANTED = { small: 300_000, access: 1_000_000 };
+/** About as long as the reads of one VF take, milliseconds. */
+const GAP_MS = { quick: 300, full: 4000 };
+/** Client and server are busy at once; a hypervisor may take more from that than from one. */
+const BUSY = 2;
 
 /** @returns {Promise<object[]>} rates, then times */
 export async function guestEngine({ yardsticks, folder, quick }) {
@@ -31,6 +35,7 @@ export async function guestEngine({ yardsticks, folder, quick }) {
       String(server.pid),
       quick ? '1' : '0',
     ];
+    const gap = yardsticks?.run('gap', [quick ? GAP_MS.quick : GAP_MS.full, BUSY]) ?? 0;
     const { stdout } = await promisify(execFile)(process.execPath, args);
     const ours = JSON.parse(stdout);
     const rates = [
@@ -49,8 +54,8 @@ export async function guestEngine({ yardsticks, folder, quick }) {
     return [
       ...rates,
       small,
-      ...reads('register read during a copy', ours.sameVf),
-      ...reads("register read during another VF's copy", ours.otherVf),
+      ...reads('register read during a copy', ours.sameVf, gap),
+      ...reads("register read during another VF's copy", ours.otherVf, gap),
     ];
   } finally {
     await server.stop();
@@ -62,15 +67,19 @@ function time(name, ours, yardstick, remark = '') {
   return { name, unit: 'ns', ours, yardstick, yardstickName, reach: 1, better: 'lower' };
 }
 
-/** Quantiles without what server and client waited for a CPU, and how much that was. */
-function reads(name, { p50, p99, p999, max, whole, longestWhole }) {
+/**
+ * Quantiles without what server and client waited for a CPU, and how much that was. The longest is held to
+ * the time wanted and the longest for which the machine kept one of two spinning C programs from running.
+ */
+function reads(name, { p50, p99, p999, max, whole, longestWhole }, gap) {
   const milliseconds = (nanoseconds) => `${(nanoseconds / 1e6).toFixed(2)} ms`;
-  const waited = `; ${milliseconds(whole - max)} waiting for a core not counted`;
+  const machine = ` and ${milliseconds(gap)} of the machine's own`;
+  const waited = `${machine}; ${milliseconds(whole - max)} waiting for a core not counted`;
   const worst = `, longest with that ${milliseconds(longestWhole)}, load ${loadavg()[0].toFixed(1)}`;
   return [
     time(`${name}, p50`, p50, WANTED.access),
     time(`${name}, p99`, p99, WANTED.access),
     time(`${name}, p99.9`, p999, WANTED.access),
-    time(`${name}, longest`, max, WANTED.access, waited + worst),
+    time(`${name}, longest`, max, WANTED.access + gap, waited + worst),
   ];
 }

@@ -21,7 +21,7 @@ export function compileYardsticks() {
   );
   if (compiler === undefined) return { reason: 'no C compiler (cc, gcc or clang) is installed' };
   const folder = mkdtempSync(join(tmpdir(), 'xe-vfio-yardstick-'));
-  for (const name of ['pingpong', 'copy', 'stream', 'tcp']) {
+  for (const name of ['pingpong', 'copy', 'stream', 'tcp', 'gap']) {
     const built = spawnSync(
       compiler,
       ['-O2', '-o', join(folder, name), join(SOURCES, `${name}.c`)],
