@@ -2,13 +2,11 @@
  * Ends with SIGKILL who moves a VF: the tool that asks for a re-homing, at any time, and the new process of a
  * hand-over at each of its steps. The guest must go on each time, in the server that has it.
  */
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { killedAt } from './killed-takeover.mjs';
 
 /** Steps of a hand-over until which the running server keeps the guest; `HandoverStep`. */
 const STEPS = ['offered', 'ready', 'streaming', 'loaded'];
@@ -18,7 +16,6 @@ const DELAYS = [50, 150, 200, 250, 300, 350, 400, 500];
 const JOBS = 50;
 
 const tool = fileURLToPath(new URL('../bin/xe-vfio', import.meta.url));
-const serveModule = new URL('../dist/app/serve.js', import.meta.url).href;
 
 /** @returns what was ended and how often, for a table */
 export async function kills(guest, say) {
@@ -48,21 +45,4 @@ export async function kills(guest, say) {
 /** Targets by turns; VF 1 is served, and a move to the VF's own place is refused. */
 function other(delay) {
   return String(2 + (DELAYS.indexOf(delay) % 2));
-}
-
-/** Takes over in a process that kills itself at a step. @returns the signal that ended it */
-async function killedAt(socket, dieAt) {
-  // A worker inherits the options of its process, and one with --eval does not start.
-  const directory = await mkdtemp(join(tmpdir(), 'xe-vfio-kills-'));
-  const program = join(directory, 'program.mjs');
-  await writeFile(
-    program,
-    `import { ServedHost } from ${JSON.stringify(serveModule)};
-    await ServedHost.takeOver(${JSON.stringify({ path: socket, dieAt })});`,
-  );
-  const signal = await new Promise((resolve) => {
-    execFile(process.execPath, [program], (error) => resolve(error?.signal ?? undefined));
-  });
-  await rm(directory, { recursive: true });
-  return signal;
 }

@@ -188,10 +188,9 @@ class Move {
       bytes = await copy(from, to, tamper);
       laps.push(performance.now());
       await there.device.setMigrationState(MIG_STATE.STOP);
-      const relayVersion = host.relayVersion(vfid);
-      if (transparent) there.host.resumeUnnoticed(there.vfid, relayVersion);
       // The stream has no place for it, and a driver that starts asks for more on the strength of it.
-      else there.host.pf.service.carry(there.vfid, relayVersion);
+      there.host.pf.service.carry(there.vfid, host.relayVersion(vfid));
+      if (transparent) there.host.gpu.resumeUnnoticed(there.vfid);
       laps.push(performance.now());
     } catch (error) {
       memory.ggtt.memfd.close();

@@ -1,7 +1,7 @@
 /** Reaching a VM: its QEMU, what that is, and the VF in it. */
-import { Fault } from '../base/fault.ts';
+import { Fault, MigrationFault, type MigrationPlace } from '../base/fault.ts';
 import { QmpClient } from './qmp.ts';
-import { connectVf, type VfConnection } from './vf-connection.ts';
+import { connectVf, reportRollback, type VfConnection } from './vf-connection.ts';
 import { type VmFacts, vmFacts } from './vm-facts.ts';
 
 /** A QEMU that answers. */
@@ -48,4 +48,29 @@ export class VmClosers {
   async close(): Promise<void> {
     for (const close of this.#closers.splice(0).reverse()) await close();
   }
+}
+
+/**
+ * Tells the servers of the VFs that what was begun failed, and how its ends were left.
+ *
+ * @param place the step that failed, and the ends
+ * @param hint what can be done next, instead of what `fault` says
+ * @param paths of the VFs' sockets
+ * @returns the fault to tell a person
+ */
+export async function toldFault(
+  fault: Fault,
+  place: Omit<MigrationPlace, 'role'>,
+  hint: string | undefined,
+  paths: readonly string[],
+): Promise<MigrationFault> {
+  const role = fault instanceof MigrationFault ? fault.role : 'tool';
+  const told = new MigrationFault(
+    fault.code,
+    `${place.phase}: ${fault.message}`,
+    { ...place, role },
+    { ...(hint === undefined ? {} : { hint }), cause: fault },
+  );
+  for (const path of paths) await reportRollback(path, told);
+  return told;
 }

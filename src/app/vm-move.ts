@@ -8,8 +8,7 @@
 import { Fault, type MigrationEndState, MigrationFault, toFault } from '../base/fault.ts';
 import type { MigrationPhase, MigrationResult } from '../migration/migration-phase.ts';
 import { migrate } from '../migration/session.ts';
-import { reportRollback } from './vf-connection.ts';
-import { VmClosers } from './vm-ends.ts';
+import { toldFault, VmClosers } from './vm-ends.ts';
 import { checkGgtt, checkVms, sharesMemory } from './vm-facts.ts';
 import { VmGuard } from './vm-guard.ts';
 import { type RamOptions, type VmDeviceView, VmSource } from './vm-source.ts';
@@ -271,15 +270,7 @@ class VmMove {
         hint = `the source did not come back: ${toFault(failure).message}`;
       });
     }
-    const role = fault instanceof MigrationFault ? fault.role : 'tool';
-    const place = { phase: this.#log.step, role, ends };
-    const more = hint === undefined ? {} : { hint };
-    const told = new MigrationFault(fault.code, `${place.phase}: ${fault.message}`, place, {
-      ...more,
-      cause: fault,
-    });
-    await reportRollback(this.#source.vf.path, told);
-    await reportRollback(this.#target.vf.path, told);
-    return told;
+    const place = { phase: this.#log.step, ends };
+    return await toldFault(fault, place, hint, [this.#source.vf.path, this.#target.vf.path]);
   }
 }

@@ -5,8 +5,7 @@ import { type Fault, type MigrationEndState, MigrationFault, toFault } from '../
 import type { MigrationPhase } from '../migration/migration-phase.ts';
 import { restore } from '../migration/session-restore.ts';
 import { openState } from './file-state.ts';
-import { reportRollback } from './vf-connection.ts';
-import { VmClosers } from './vm-ends.ts';
+import { toldFault, VmClosers } from './vm-ends.ts';
 import { checkGgtt, checkVms } from './vm-facts.ts';
 import { openVmFile, type ReadProgress, type VmFile } from './vm-file.ts';
 import { VmGuard } from './vm-guard.ts';
@@ -158,14 +157,8 @@ class VmRestore {
       left = 'gone';
       hint ??= 'the saved VM is untouched: start QEMU again and try once more';
     }
-    const role = fault instanceof MigrationFault ? fault.role : 'tool';
     const ends = { source: 'untouched', target: left } as const;
-    const place = { phase: this.#log.step, role, ends };
-    const told = new MigrationFault(fault.code, `${place.phase}: ${fault.message}`, place, {
-      ...(hint === undefined ? {} : { hint }),
-      cause: fault,
-    });
-    await reportRollback(this.#target.vf.path, told);
-    return told;
+    const place = { phase: this.#log.step, ends };
+    return await toldFault(fault, place, hint, [this.#target.vf.path]);
   }
 }

@@ -7,8 +7,7 @@ import { Fault, type MigrationEndState, MigrationFault, toFault } from '../base/
 import { type CheckpointSummary, CheckpointWriter } from '../migration/checkpoint-writer.ts';
 import type { MigrationPhase } from '../migration/migration-phase.ts';
 import { type StateSink, save } from '../migration/session-save.ts';
-import { reportRollback } from './vf-connection.ts';
-import { VmClosers } from './vm-ends.ts';
+import { toldFault, VmClosers } from './vm-ends.ts';
 import { openUnsynced, VmFileWriter } from './vm-file.ts';
 import { VmGuard } from './vm-guard.ts';
 import type { VmManifest } from './vm-manifest.ts';
@@ -224,17 +223,8 @@ class VmSave {
       left = this.#source.qmp.gone ? 'gone' : 'unknown';
       hint = `the source did not come back: ${toFault(failure).message}`;
     });
-    const role = fault instanceof MigrationFault ? fault.role : 'tool';
-    const place = {
-      phase: this.#log.step,
-      role,
-      ends: { source: left, target: 'untouched' },
-    } as const;
-    const told = new MigrationFault(fault.code, `${place.phase}: ${fault.message}`, place, {
-      ...(hint === undefined ? {} : { hint }),
-      cause: fault,
-    });
-    await reportRollback(this.#source.vf.path, told);
-    return told;
+    const ends = { source: left, target: 'untouched' } as const;
+    const place = { phase: this.#log.step, ends };
+    return await toldFault(fault, place, hint, [this.#source.vf.path]);
   }
 }

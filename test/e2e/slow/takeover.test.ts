@@ -1,8 +1,7 @@
-import { execFile } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, expect, test } from 'vitest';
+import { killedAt } from '../../../guest/killed-takeover.mjs';
 import { GuestBars } from '../../../src/app/guest-bars.ts';
 import { GUEST_DRIVER_MEMORY, GuestLoad } from '../../../src/app/guest-load.ts';
 import { requestRehome } from '../../../src/app/rehome-control.ts';
@@ -90,21 +89,6 @@ test.each(['offered', 'ready', 'streaming', 'loaded'])(
     await rounds(load, 5);
   },
 );
-
-/** Takes over in a process that kills itself at a step. @returns the signal that ended it */
-function killedAt(socket: string, dieAt: string): Promise<string | undefined> {
-  const serveModule = fileURLToPath(new URL('../../../dist/app/serve.js', import.meta.url));
-  const options = JSON.stringify({ path: socket, dieAt });
-  const program = join(directory, `${dieAt}.mjs`);
-  writeFileSync(
-    program,
-    `import { ServedHost } from ${JSON.stringify(serveModule)};
-    await ServedHost.takeOver(${options});`,
-  );
-  return new Promise((resolve) => {
-    execFile(process.execPath, [program], (error) => resolve(error?.signal ?? undefined));
-  });
-}
 
 test('a VF moves to another PF unnoticed, and nothing moves that would be noticed', async () => {
   const socket = freshSocket();
